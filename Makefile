@@ -1,0 +1,18 @@
+# The README's commands. Each first makes .venv, or leaves it alone when it is up to date.
+.PHONY: demo test build bench setup
+
+demo: setup  ## grade the example class in a scratch course folder
+	.venv/bin/autograder demo
+
+test: setup  ## run all tests
+	.venv/bin/python -m pytest
+
+build: setup  ## make assignments/ and the solution notebooks from solutions/*.py
+	.venv/bin/autograder build
+
+bench: setup  ## measure against the thresholds and against stock nbgrader
+	.venv/bin/python -m benchmarks.embedded_model --quick
+	.venv/bin/python -m benchmarks.grading --quick
+
+setup:
+	@./setup.sh

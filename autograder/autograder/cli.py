@@ -1,0 +1,143 @@
+"""The `autograder` command: build, init, grade, validate.
+
+Exit codes: 0 done; 1 a check failed (a build's or a validation's); 2 wrong use, or something that
+must be mended first; 3 some submissions were left ungraded by a failure of the machinery.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from .course import CourseError, load_course, open_folder
+
+DONE, CHECK_FAILED, MEND_FIRST, MACHINERY_FAILED = 0, 1, 2, 3
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    top = argparse.ArgumentParser(
+        prog="autograder", description="Build, grade and check the steerlab assignments."
+    )
+    top.add_argument(
+        "--repository", type=Path, help="the course repository (default: found from here)"
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    build = commands.add_parser("build", help="make solution and release notebooks")
+    build.add_argument("assignment", nargs="*", help="assignment ids (default: all)")
+    build.add_argument("--no-run", action="store_true", help="leave the executed solution as it is")
+
+    init = commands.add_parser("init", help="make a private course folder")
+    init.add_argument("folder", type=Path, help="a new folder outside the repository")
+
+    grade = commands.add_parser("grade", help="grade every submission of an assignment")
+    grade.add_argument("assignment", help="assignment id, e.g. 01_mean_diff")
+    grade.add_argument("--course", type=Path, help="the course folder (default: the current one)")
+
+    validate = commands.add_parser("validate", help="test the hidden tests on the mistake bank")
+    validate.add_argument("assignment", nargs="*", help="assignment ids (default: all built ones)")
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    options = parser().parse_args(arguments)
+    # Imported here: `autograder --help` need not wait for nbgrader and the sandbox.
+    from .build import BuildError
+    from .record import RecordError
+    from .sandbox import SandboxUnavailable
+
+    try:
+        run = {"build": _build, "init": _init, "grade": _grade, "validate": _validate}
+        return run[options.command](options)
+    except (CourseError, BuildError, RecordError, SandboxUnavailable) as error:
+        print(f"autograder: {error}", file=sys.stderr)
+        return CHECK_FAILED if isinstance(error, BuildError) else MEND_FIRST
+    except KeyboardInterrupt:
+        print("autograder: stopped; what was graded is kept.", file=sys.stderr)
+        return 130
+
+
+def _build(options: argparse.Namespace) -> int:
+    from .build import build
+
+    course = load_course(options.repository)
+    for name in options.assignment or course.assignments:
+        for path in build(course, course.assignment(name), run=not options.no_run):
+            print(path.relative_to(course.repository))
+    return DONE
+
+
+def _init(options: argparse.Namespace) -> int:
+    from .init import init
+
+    folder = init(options.folder, load_course(options.repository))
+    print(f"Course folder: {folder.root}")
+    print(f"Lay submissions out as {folder.submitted}/<student>/<assignment>/<assignment>.ipynb,")
+    print(f"then: autograder grade <assignment> --course {folder.root}")
+    return DONE
+
+
+def _grade(options: argparse.Namespace) -> int:
+    from .grade import Batch
+
+    folder = open_folder(options.course)
+    course = load_course(options.repository or folder.repository())
+    batch = Batch(folder, course, options.assignment)
+    columns = (
+        TextColumn("grading"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.description}"),
+        TimeRemainingColumn(),
+    )
+    rows = []
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        bar = progress.add_task("starting the sandbox", total=len(batch))
+        for row in batch.run():
+            rows.append(row)
+            progress.update(bar, advance=1, description=row.student)
+    _print_rows(rows)
+    print(f"Isolation: {batch.session.isolation}")
+    print(f"Feedback pages: {folder.feedback}")
+    print(f"Gradebook: {folder.gradebook}")
+    return MACHINERY_FAILED if any(row.machinery_failed for row in rows) else DONE
+
+
+def _print_rows(rows: list) -> None:
+    from .feedback import points_text
+
+    table = Table(show_edge=False, pad_edge=False)
+    table.add_column("student")
+    table.add_column("score", justify="right")
+    table.add_column("status", overflow="fold")
+    for row in rows:
+        score = "–" if row.score is None else f"{points_text(row.score)}/{points_text(row.points)}"
+        table.add_row(row.student, score, row.remark)
+    Console(width=None if sys.stdout.isatty() else 110).print(table)
+
+
+def _validate(options: argparse.Namespace) -> int:
+    from .validate import validate
+
+    course = load_course(options.repository)
+    names = options.assignment or [
+        name for name in course.assignments if course.release_notebook(name).is_file()
+    ]
+    failed = False
+    for name in names:
+        report = validate(course, course.assignment(name))
+        print(report.text())
+        failed = failed or not report.passed
+    return CHECK_FAILED if failed else DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

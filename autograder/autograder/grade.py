@@ -1,0 +1,110 @@
+"""Grade every submission of an assignment: intake, run, record, one after the other.
+
+One student's bad file, endless loop or crash never stops the others. What the machinery cannot do
+leaves a submission "ungraded" with the reason, never a zero.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .course import Course, CourseError, CourseFolder
+from .intake import Clean, Refused, take_in
+from .ledger import Ledger
+from .record import Recorder
+from .results import GRADED, UNGRADED, Result
+from .session import GradingSession
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: a student, the automatic score, and what to know about it."""
+
+    student: str
+    status: str
+    score: float | None = None
+    points: float = 0.0
+    notes: tuple[str, ...] = ()
+    machinery_failed: bool = False
+    seconds: float = 0.0
+
+    @property
+    def remark(self) -> str:
+        """The status as the table shows it."""
+        if self.status == UNGRADED:
+            return f"ungraded: {self.notes[0]}"
+        count = len(self.notes)
+        return "graded" if not count else f"graded, {count} note{'s' if count > 1 else ''}"
+
+
+def submissions(folder: CourseFolder, assignment_id: str) -> list[tuple[str, Path]]:
+    """Students with a submission folder, in order; raises CourseError when there is none."""
+    found = [
+        (student.name, student / assignment_id)
+        for student in sorted(folder.submitted.iterdir() if folder.submitted.is_dir() else [])
+        if not student.name.startswith(".") and (student / assignment_id).is_dir()
+    ]
+    if not found:
+        raise CourseError(
+            f"No submissions of {assignment_id}: lay them out as {folder.submitted}/<student>/"
+            f"{assignment_id}/{assignment_id}.ipynb"
+        )
+    return found
+
+
+class Batch:
+    """All submissions of one assignment in one course folder."""
+
+    def __init__(self, folder: CourseFolder, course: Course, assignment_id: str) -> None:
+        self.assignment = course.assignment(assignment_id)
+        self.found = submissions(folder, assignment_id)
+        self.session = GradingSession(folder, course, self.assignment)
+        self.recorder = Recorder(folder, assignment_id)
+        self.ledger = Ledger(folder.ledger)
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+    def run(self) -> Iterator[Row]:
+        """Grade and record one submission after the other, yielding each one's row."""
+        with self.session:
+            for student, path in self.found:
+                yield self.one(student, path)
+
+    def one(self, student: str, path: Path) -> Row:
+        """Grade and record one submission; whatever goes wrong stays with it."""
+        try:
+            clean, result = self._graded(path)
+        except Exception as error:
+            return self._failed(student, error)
+        try:
+            if clean is None or result.status != GRADED:
+                self.recorder.record_ungraded(student, result.reason)
+            else:
+                self.recorder.record(student, clean)
+        except Exception as error:
+            return self._failed(student, error)
+        self.ledger.append(student, result, reason="grade")
+        if result.status != GRADED:
+            return Row(
+                student, UNGRADED, notes=(result.reason,), machinery_failed=clean is not None
+            )
+        notes = result.repairs + result.notes
+        return Row(student, GRADED, result.score, result.points, notes, seconds=result.wall_seconds)
+
+    def _graded(self, path: Path) -> tuple[Clean | None, Result]:
+        try:
+            clean = take_in(path, self.assignment.id, self.session.release)
+        except Refused as refusal:
+            result = Result("", self.assignment.id, UNGRADED, reason=str(refusal))
+            return None, result
+        return clean, self.session.grade(clean.notebook, clean.repairs)
+
+    def _failed(self, student: str, error: Exception) -> Row:
+        """The machinery's failure: into the log whole, into the table in a line."""
+        self.recorder.log.error("%s\n%s", student, "".join(traceback.format_exception(error)))
+        first_line = (str(error) or type(error).__name__).splitlines()[0]
+        return Row(student, UNGRADED, notes=(first_line,), machinery_failed=True)

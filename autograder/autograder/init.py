@@ -1,0 +1,89 @@
+"""`autograder init DIR`: the private course folder, with nbgrader configured and its gradebook filled."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import nbformat
+
+from .build import read_source, run_generator, write_source
+from .course import Course, CourseError, CourseFolder, create_folder
+
+NBGRADER_CONFIG = '''\
+"""nbgrader's configuration for this course folder; made by `autograder init`, yours to extend.
+
+`nbgrader autograde`, `generate_feedback`, `formgrader` and `export` work here as in any course.
+Autograding goes through the sandbox; keep the two lists of preprocessors as they are.
+"""
+
+from pathlib import Path
+
+import autograder
+from traitlets.config import get_config
+
+c = get_config()
+here = Path(__file__).resolve().parent
+
+c.CourseDirectory.root = str(here)
+c.CourseDirectory.course_id = "{course_id}"
+c.CourseDirectory.db_url = f"sqlite:///{{here / 'gradebook.db'}}"
+
+c.Intake.course_folder = str(here)
+c.SandboxExecute.course_folder = str(here)
+c.Autograde.sanitize_preprocessors = [
+    "autograder.preprocessor.Intake",
+    "nbgrader.preprocessors.OverwriteKernelspec",
+    "nbgrader.preprocessors.OverwriteCells",
+    "nbgrader.preprocessors.CheckCellMetadata",
+]
+c.Autograde.autograde_preprocessors = [
+    "autograder.preprocessor.SandboxExecute",
+    "nbgrader.preprocessors.LimitOutput",
+    "nbgrader.preprocessors.SaveAutoGrades",
+    "nbgrader.preprocessors.AssignLatePenalties",
+    "nbgrader.preprocessors.CheckCellMetadata",
+]
+
+# The feedback page: nbgrader's own with the tasks named, and with nothing in it that runs or loads.
+c.HTMLExporter.template_name = "steerlab_feedback"
+c.HTMLExporter.extra_template_basedirs = [autograder.TEMPLATES, autograder.NBGRADER_TEMPLATES]
+'''
+
+
+def init(path: Path, course: Course) -> CourseFolder:
+    """Make a course folder for every assignment that has a release; raises CourseError."""
+    ready = [
+        assignment
+        for assignment in course.assignments.values()
+        if course.release_notebook(assignment.id).is_file()
+    ]
+    if not ready:
+        raise CourseError("No assignment has been built. Make the releases first: autograder build")
+    folder = create_folder(path, course.repository)
+    try:
+        config = NBGRADER_CONFIG.format(course_id=course.id)
+        (folder.root / "nbgrader_config.py").write_text(config, encoding="utf-8")
+        for assignment in ready:
+            notebook = read_source(course, assignment)
+            write_source(notebook, assignment, folder.root)
+            run_generator(assignment, folder.root, database=True)
+            _same_release(folder, course, assignment.id)
+        folder.gradebook.chmod(0o600)
+    except BaseException:
+        shutil.rmtree(folder.root, ignore_errors=True)
+        raise
+    return folder
+
+
+def _same_release(folder: CourseFolder, course: Course, assignment_id: str) -> None:
+    """The release that nbgrader made here must be the one that students were given."""
+    made = nbformat.read(
+        folder.root / "release" / assignment_id / f"{assignment_id}.ipynb", as_version=4
+    )
+    given = nbformat.read(course.release_notebook(assignment_id), as_version=4)
+    if [cell.source for cell in made.cells] != [cell.source for cell in given.cells]:
+        raise CourseError(
+            f"assignments/{assignment_id} is older than its source. "
+            f"Make it anew: autograder build {assignment_id}"
+        )

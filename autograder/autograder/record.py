@@ -1,0 +1,109 @@
+"""Write results into nbgrader: its gradebook, its autograded notebooks, its feedback pages.
+
+nbgrader stays the system of record: scores go through its own Autograde converter with the course
+folder's configuration, so late penalties, comments and hand-given scores are treated as it treats
+them, and `nbgrader autograde` typed by hand does the same.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from datetime import datetime
+from pathlib import Path
+
+import nbformat
+from nbgrader.api import Gradebook, MissingEntry
+from nbgrader.converters.autograde import Autograde
+from nbgrader.converters.base import NbGraderException
+from nbgrader.converters.generate_feedback import GenerateFeedback
+from nbgrader.coursedir import CourseDirectory
+from traitlets.config import Config, PyFileConfigLoader
+
+from .course import CourseFolder
+from .feedback import ungraded_page
+from .intake import Clean
+from .results import write_whole
+
+
+class RecordError(Exception):
+    """nbgrader could not record a result; the message says what it said."""
+
+
+def folder_config(folder: CourseFolder) -> Config:
+    """The course folder's nbgrader configuration."""
+    config: Config = PyFileConfigLoader("nbgrader_config.py", path=str(folder.root)).load_config()
+    config.CourseDirectory.root = str(folder.root)
+    return config
+
+
+class Recorder:
+    """Records results of one assignment, one submission at a time."""
+
+    def __init__(self, folder: CourseFolder, assignment_id: str) -> None:
+        self.folder, self.assignment_id = folder, assignment_id
+        self.config = folder_config(folder)
+        self.config.CourseDirectory.assignment_id = assignment_id
+        self.db_url = CourseDirectory(config=self.config).db_url
+        self.log = _quiet_log(folder.root / "logs" / "nbgrader.log")
+
+    def record(self, student: str, clean: Clean, timestamp: datetime | None = None) -> None:
+        """Put one graded submission into the gradebook and write its page; raises RecordError."""
+        source = self.folder.clean / student / self.assignment_id
+        shutil.rmtree(source, ignore_errors=True)
+        source.mkdir(parents=True, mode=0o700)
+        nbformat.write(clean.notebook, source / f"{self.assignment_id}.ipynb")
+        if timestamp is not None:
+            (source / "timestamp.txt").write_text(timestamp.isoformat())
+        self._convert(Autograde, student, submitted_directory="clean")
+        self._convert(GenerateFeedback, student)
+
+    def record_ungraded(self, student: str, reason: str) -> None:
+        """Note that a submission exists and has no score, and tell its author why."""
+        with Gradebook(self.db_url) as gradebook:
+            gradebook.update_or_create_student(student)
+            gradebook.update_or_create_submission(self.assignment_id, student)
+        page = self.feedback_page(student)
+        page.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(page, ungraded_page(self.assignment_id, reason))
+
+    def feedback_page(self, student: str) -> Path:
+        """Where a student's feedback lies."""
+        return self.folder.feedback / student / self.assignment_id / f"{self.assignment_id}.html"
+
+    def totals(self, student: str) -> tuple[float, bool] | None:
+        """Score in the gradebook and whether it still waits for a person; None without a row."""
+        with Gradebook(self.db_url) as gradebook:
+            try:
+                submission = gradebook.find_submission(self.assignment_id, student)
+            except MissingEntry:
+                return None
+            return float(submission.score), bool(submission.needs_manual_grade)
+
+    def _convert(self, converter: type, student: str, **directories: str) -> None:
+        config = Config(self.config)
+        config.CourseDirectory.student_id = student
+        config[converter.__name__].force = True
+        for name, value in directories.items():
+            config.CourseDirectory[name] = value
+        coursedir = CourseDirectory(config=config)
+        job = converter(coursedir=coursedir, config=config, log=self.log)
+        try:
+            job.start()
+        except NbGraderException as error:
+            raise RecordError(f"nbgrader could not record {student}: {error}") from error
+
+
+def _quiet_log(path: Path) -> logging.Logger:
+    """nbgrader's chatter goes into a file of the course folder."""
+    log = logging.getLogger("autograder.nbgrader")
+    log.propagate = False
+    log.setLevel(logging.INFO)
+    for handler in list(log.handlers):
+        log.removeHandler(handler)
+        handler.close()
+    path.parent.mkdir(exist_ok=True)
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    return log

@@ -1,0 +1,100 @@
+"""One assignment being graded: its release, hidden tests, secret, result store and sandbox.
+
+A session is shared by `autograder grade` and by nbgrader's own commands. The sandbox starts with
+the first notebook that has no stored result, and stops with the session.
+"""
+
+from __future__ import annotations
+
+import atexit
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+
+from .course import Assignment, Course, CourseError, CourseFolder, load_course, open_folder
+from .feedback import graded_notebook
+from .intake import Clean
+from .results import GRADED, Result, Store, result_key
+from .run import Runner
+from .sandbox import Sandbox, SandboxSettings, planned_isolation
+
+
+class GradingSession:
+    """Grades clean notebooks of one assignment; a context manager."""
+
+    def __init__(self, folder: CourseFolder, course: Course, assignment: Assignment) -> None:
+        self.folder, self.course, self.assignment = folder, course, assignment
+        path = course.release_notebook(assignment.id)
+        if not path.is_file():
+            raise CourseError(f"{path} is missing. Make it: autograder build {assignment.id}")
+        if not course.hidden_tests(assignment.id).is_file():
+            raise CourseError(
+                f"{course.hidden_tests(assignment.id)} is missing: nothing can be scored."
+            )
+        self.release: NotebookNode = nbformat.read(path, as_version=4)
+        self.store = Store(folder.results)
+        self._runner: Runner | None = None
+        self._sandbox: Sandbox | None = None
+
+    def key(self, notebook: NotebookNode) -> str:
+        """The result key of a clean notebook."""
+        return result_key(
+            notebook, self.course, self.assignment, self.folder.secret, planned_isolation()
+        )
+
+    def stored(self, clean: Clean) -> Result | None:
+        """The result that an equal notebook got under an equal grader, if there is one."""
+        return self.store.get(self.key(clean.notebook))
+
+    def grade(self, notebook: NotebookNode, repairs: tuple[str, ...] = ()) -> Result:
+        """Grade a clean notebook, or take its stored result."""
+        key = self.key(notebook)
+        if (result := self.store.get(key)) is not None:
+            return replace(result, repairs=repairs)
+        result = self.runner().run(key, notebook, repairs)
+        if result.status == GRADED:
+            self.store.put(result)
+        return result
+
+    def page(self, result: Result) -> NotebookNode:
+        """The notebook that goes into `autograded/`."""
+        clean = nbformat.reads(result.notebook, as_version=4)
+        return graded_notebook(result, clean, self.release)
+
+    def runner(self) -> Runner:
+        """The runner, with its sandbox started."""
+        if self._runner is None:
+            settings = SandboxSettings(
+                library=self.course.repository / "lib" / "steerlab",
+                withheld=self.assignment.withheld,
+                memory_mb=self.course.limits.memory_mb,
+            )
+            self._sandbox = Sandbox(settings)
+            self._sandbox.start()
+            self._runner = Runner(self._sandbox, self.course, self.assignment, self.folder.secret)
+        return self._runner
+
+    def close(self) -> None:
+        """Stop the sandbox; safe to call again."""
+        if self._sandbox is not None:
+            self._sandbox.stop()
+            self._sandbox = self._runner = None
+
+    def __enter__(self) -> GradingSession:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+@cache
+def session_for(root: Path, assignment_id: str) -> GradingSession:
+    """The process's session for one course folder and assignment, closed at exit."""
+    folder = open_folder(root)
+    course = load_course(folder.repository())
+    session = GradingSession(folder, course, course.assignment(assignment_id))
+    atexit.register(session.close)
+    return session

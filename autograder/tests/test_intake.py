@@ -1,0 +1,283 @@
+"""Intake turns what students hand in into a clean notebook, or refuses it with a reason."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import nbformat
+import pytest
+from autograder import cells
+from autograder.intake import Refused, clean_notebook, newer_python_needed, parse_notebook, take_in
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from nbformat.v4 import new_code_cell, new_markdown_cell
+from toy_course import answer, hand_in, make_toy_course, release, solved
+
+DOUBLE = "# graded: 01_toy/double\ndef double(x):\n    return 2 * x\n"
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory):
+    return make_toy_course(tmp_path_factory.mktemp("toy") / "course")
+
+
+def cleaned(course, notebook):
+    return clean_notebook(notebook, "01_toy", release(course))
+
+
+def answers(clean):
+    return {
+        cells.task(cell): cell.source.strip()
+        for cell in clean.notebook.cells
+        if cells.role(cell) == cells.ANSWER
+    }
+
+
+def added(clean):
+    return [c.source for c in clean.notebook.cells if cells.role(c) == cells.ADDED]
+
+
+def test_an_untouched_solution_passes_without_a_repair(course):
+    clean = cleaned(course, solved(course))
+    assert clean.repairs == ()
+    assert answers(clean)["double"] == DOUBLE.strip()
+
+
+def test_every_answer_cell_is_followed_by_its_score_cell_from_the_release(course):
+    notebook = solved(course)
+    for cell in notebook.cells:
+        if cell.source.startswith("# score"):
+            cell.source = "# score: 01_toy/double\nprint('full marks please')"
+            cell.metadata["nbgrader"]["points"] = 1000
+    clean = cleaned(course, notebook)
+    roles = [(cells.role(c), cells.task(c)) for c in clean.notebook.cells]
+    for task in ("double", "shift"):
+        at = roles.index((cells.ANSWER, task))
+        score = clean.notebook.cells[at + 1]
+        assert roles[at + 1] == (cells.SCORE, task)
+        assert score.metadata["nbgrader"]["points"] in (2, 3)
+        assert "full marks" not in score.source
+
+
+def test_outputs_and_metadata_of_the_student_are_dropped(course):
+    notebook = solved(course)
+    notebook.metadata["widgets"] = {"application/vnd.jupyter.widget-state+json": {"evil": 1}}
+    notebook.cells[3].outputs = [nbformat.v4.new_output("stream", text="mine")]
+    clean = cleaned(course, notebook)
+    assert "widgets" not in clean.notebook.metadata
+    assert all(not cell.get("outputs") for cell in clean.notebook.cells)
+
+
+def test_markers_find_answers_when_ids_and_metadata_are_lost(course):
+    notebook = solved(course)
+    for cell in notebook.cells:
+        cell["id"] = f"{random.getrandbits(32):08x}"
+        cell.metadata.clear()
+        cell.metadata["colab"] = {"base_uri": "https://localhost:8080/"}
+        cell.metadata["outputId"] = "abc"
+    assert answers(cleaned(course, notebook)) == answers(cleaned(course, solved(course)))
+
+
+def test_a_deleted_marker_is_made_good_by_the_cell_id(course):
+    notebook = solved(course)
+    answer(notebook, "double", "def double(x):\n    return 2 * x\n")
+    assert "return 2 * x" in answers(cleaned(course, notebook))["double"]
+
+
+def test_without_marker_id_and_metadata_the_function_name_decides(course):
+    notebook = solved(course)
+    answer(notebook, "double", "def double(x):\n    return 2 * x\n")
+    for cell in notebook.cells:
+        cell["id"], cell.metadata = f"lost-{id(cell)}", nbformat.from_dict({})
+    assert "return 2 * x" in answers(cleaned(course, notebook))["double"]
+
+
+def test_of_two_copies_the_last_that_differs_from_the_release_counts(course):
+    notebook = solved(course)
+    blank = next(c for c in release(course).cells if c.source.startswith("# graded: 01_toy/double"))
+    notebook.cells.append(new_code_cell(DOUBLE.replace("2 * x", "x + x")))
+    notebook.cells.append(new_code_cell(blank.source))
+    clean = cleaned(course, notebook)
+    assert "x + x" in answers(clean)["double"]
+    assert any("double" in repair and "last one" in repair for repair in clean.repairs)
+    assert not any("NotImplementedError" in source for source in added(clean))
+
+
+def test_a_deleted_answer_cell_loses_its_own_task_only(course):
+    notebook = solved(course)
+    notebook.cells = [
+        c for c in notebook.cells if not c.source.startswith("# graded: 01_toy/shift")
+    ]
+    clean = cleaned(course, notebook)
+    assert "NotImplementedError" in answers(clean)["shift"]
+    assert answers(clean)["double"] == DOUBLE.strip()
+    assert any("shift" in repair and "missing" in repair for repair in clean.repairs)
+
+
+def test_a_deleted_import_cell_is_put_back(course):
+    notebook = solved(course)
+    notebook.cells = [c for c in notebook.cells if "OFFSET = 3" not in c.source]
+    clean = cleaned(course, notebook)
+    assert any("OFFSET = 3" in cell.source for cell in clean.notebook.cells)
+
+
+def test_an_answer_cell_split_in_two_is_joined_again(course):
+    notebook = solved(course)
+    at = next(i for i, c in enumerate(notebook.cells) if "graded: 01_toy/double" in c.source)
+    notebook.cells[at].source = "# graded: 01_toy/double\ndef double(x):"
+    notebook.cells.insert(at + 1, new_code_cell("    return 2 * x"))
+    clean = cleaned(course, notebook)
+    assert "return 2 * x" in answers(clean)["double"]
+    assert any("split" in repair for repair in clean.repairs)
+
+
+def test_an_answer_turned_into_markdown_is_code_again(course):
+    notebook = solved(course)
+    at = next(i for i, c in enumerate(notebook.cells) if "graded: 01_toy/double" in c.source)
+    notebook.cells[at] = new_markdown_cell(notebook.cells[at].source)
+    clean = cleaned(course, notebook)
+    cell = next(c for c in clean.notebook.cells if cells.task(c) == "double")
+    assert cell.cell_type == "code"
+    assert "return 2 * x" in cell.source
+
+
+def test_shuffled_cells_go_back_into_the_release_order(course):
+    notebook = solved(course)
+    notebook.cells.reverse()
+    clean = cleaned(course, notebook)
+    straight = cleaned(course, solved(course))
+    assert [c.source for c in clean.notebook.cells] == [c.source for c in straight.notebook.cells]
+    assert any("order" in repair for repair in clean.repairs)
+
+
+def test_cells_that_the_student_added_stay_where_they_were(course):
+    notebook = solved(course)
+    at = next(i for i, c in enumerate(notebook.cells) if "OFFSET = 3" in c.source)
+    notebook.cells.insert(at + 1, new_code_cell("HELPER = 1"))
+    clean = cleaned(course, notebook)
+    sources = [cell.source for cell in clean.notebook.cells]
+    assert sources.index("HELPER = 1") == sources.index("import math\n\nOFFSET = 3") + 1
+
+
+def test_an_edited_configuration_cell_keeps_the_edit(course):
+    notebook = solved(course)
+    cell = next(c for c in notebook.cells if "OFFSET = 3" in c.source)
+    cell.source = "import math\n\nOFFSET = 4"
+    cell["id"] = "lost"
+    clean = cleaned(course, notebook)
+    assert [c.source for c in clean.notebook.cells if "OFFSET =" in c.source] == [cell.source]
+
+
+def test_the_renamed_download_of_a_browser_is_taken(course, tmp_path):
+    path = hand_in(tmp_path, "ada", solved(course))
+    path.rename(path.with_name("01_toy (1).ipynb"))
+    clean = take_in(path.parent, "01_toy", release(course))
+    assert "01_toy (1).ipynb was taken for 01_toy.ipynb." in clean.repairs
+
+
+def test_windows_line_ends_and_a_byte_order_mark_do_no_harm(course, tmp_path):
+    text = nbformat.writes(solved(course)).replace("\\n", "\\r\\n")
+    path = hand_in(tmp_path, "ada", b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    clean = take_in(path.parent, "01_toy", release(course))
+    assert answers(clean) == answers(cleaned(course, solved(course)))
+
+
+def test_an_old_notebook_format_is_read(course, tmp_path):
+    old = nbformat.convert(solved(course), 3)
+    path = hand_in(tmp_path, "ada", json.dumps(old).encode())
+    assert answers(take_in(path.parent, "01_toy", release(course)))["double"] == DOUBLE.strip()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"PK\x03\x04 a zip file \xff", "not UTF-8"),
+        (b"{ half a notebook", "JSON cannot be read"),
+        (b"[" * 100_000, "JSON cannot be read"),
+        (b"[]", "not a notebook"),
+        (b'{"nbformat": 4, "cells": 3}', "no cells"),
+        (b'{"nbformat": 9, "cells": []}', "format 9"),
+        (b'{"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": []}', "No graded cell"),
+    ],
+)
+def test_what_is_no_submission_is_refused_with_the_reason(course, tmp_path, content, words):
+    path = hand_in(tmp_path, "ada", content)
+    with pytest.raises(Refused, match=words):
+        take_in(path.parent, "01_toy", release(course))
+
+
+def test_a_symbolic_link_is_never_followed(course, tmp_path):
+    secret = tmp_path / "gradebook.db"
+    secret.write_text("marks")
+    path = hand_in(tmp_path, "ada", solved(course))
+    (path.parent / "more.txt").symlink_to(secret)
+    with pytest.raises(Refused, match="symbolic link"):
+        take_in(path.parent, "01_toy", release(course))
+
+
+def test_an_oversized_notebook_is_refused_before_it_is_parsed(course, tmp_path):
+    path = hand_in(tmp_path, "ada", b" " * 20_000_001)
+    with pytest.raises(Refused, match="Clear its outputs"):
+        take_in(path.parent, "01_toy", release(course))
+
+
+def test_an_empty_folder_says_what_to_hand_in(course, tmp_path):
+    with pytest.raises(Refused, match=r"Hand in 01_toy\.ipynb"):
+        take_in(tmp_path, "01_toy", release(course))
+
+
+def test_syntax_of_a_newer_python_is_not_the_students_error(course):
+    notebook = solved(course)
+    answer(
+        notebook, "double", "# graded: 01_toy/double\ndef double[T](x: T) -> T:\n    return 2 * x\n"
+    )
+    with pytest.raises(Refused, match=r"needs Python 3\.12"):
+        cleaned(course, notebook)
+    assert newer_python_needed("def f(:\n  pass") is None
+
+
+def test_intake_of_a_clean_notebook_changes_nothing(course):
+    first = cleaned(course, solved(course))
+    second = cleaned(course, parse_notebook(nbformat.writes(first.notebook).encode()))
+    assert second.repairs == ()
+    assert [c.source for c in second.notebook.cells] == [c.source for c in first.notebook.cells]
+    assert [cells.role(c) for c in second.notebook.cells] == [
+        cells.role(c) for c in first.notebook.cells
+    ]
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_intake_is_idempotent_on_mangled_notebooks(course, data):
+    notebook = solved(course)
+    for _ in range(data.draw(st.integers(0, 6))):
+        at = data.draw(st.integers(0, len(notebook.cells) - 1))
+        action = data.draw(
+            st.sampled_from(["delete", "duplicate", "move", "blank", "add", "strip"])
+        )
+        if action == "delete" and len(notebook.cells) > 1:
+            del notebook.cells[at]
+        elif action == "duplicate":
+            notebook.cells.insert(at, nbformat.from_dict(dict(notebook.cells[at])))
+        elif action == "move":
+            cell = notebook.cells.pop(at)
+            notebook.cells.insert(data.draw(st.integers(0, len(notebook.cells))), cell)
+        elif action == "blank":
+            notebook.cells[at].source = ""
+        elif action == "add":
+            notebook.cells.insert(at, new_code_cell(data.draw(st.text(max_size=40))))
+        else:
+            notebook.cells[at].metadata = nbformat.from_dict({})
+            notebook.cells[at]["id"] = f"lost-{at}"
+    try:
+        first = cleaned(course, parse_notebook(nbformat.writes(notebook).encode()))
+    except Refused:
+        return
+    second = cleaned(course, parse_notebook(nbformat.writes(first.notebook).encode()))
+    assert [c.source for c in second.notebook.cells] == [c.source for c in first.notebook.cells]
+    assert [c.get("id") for c in second.notebook.cells] == [
+        c.get("id") for c in first.notebook.cells
+    ]
