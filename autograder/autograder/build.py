@@ -8,9 +8,15 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import io
+import logging
+import os
 import re
 import shutil
+import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -219,8 +225,8 @@ def run_generator(assignment: Assignment, course_root: Path, *, database: bool) 
     config = generator_config(course_root)
     config.CourseDirectory.assignment_id = assignment.id
     coursedir = CourseDirectory(config=config)
-    generator = GenerateAssignment(coursedir=coursedir, config=config)
-    generator.log.setLevel("ERROR")
+    said = io.StringIO()
+    generator = GenerateAssignment(coursedir=coursedir, config=config, log=_log_into(said))
     chain: list[Any] = [
         LockCells,
         BlankPredictions,
@@ -233,10 +239,35 @@ def run_generator(assignment: Assignment, course_root: Path, *, database: bool) 
         chain.append(SaveCells)
     generator.no_database = not database
     generator.preprocessors = chain
+    # A new gradebook makes nbgrader call the `alembic` program, which lies beside our Python.
     try:
-        generator.start()
+        with _programs_beside_python():
+            generator.start()
     except NbGraderException as error:
-        raise BuildError(f"nbgrader could not generate {assignment.id}: {error}") from error
+        lines = [line for line in said.getvalue().splitlines() if line.strip()]
+        why = next(
+            (line for line in reversed(lines) if re.match(r"[\w.]+(Error|Exception)", line)), error
+        )
+        raise BuildError(f"nbgrader could not generate {assignment.id}: {why}") from error
+
+
+@contextmanager
+def _programs_beside_python() -> Iterator[None]:
+    before = os.environ.get("PATH", os.defpath)
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{before}"
+    try:
+        yield
+    finally:
+        os.environ["PATH"] = before
+
+
+def _log_into(stream: io.StringIO) -> logging.Logger:
+    """A logger for nbgrader whose errors are kept for our message and not printed."""
+    log = logging.getLogger(f"autograder.build.{id(stream)}")
+    log.propagate = False
+    log.setLevel(logging.ERROR)
+    log.addHandler(logging.StreamHandler(stream))
+    return log
 
 
 def build(course: Course, assignment: Assignment, *, run: bool = True) -> list[Path]:

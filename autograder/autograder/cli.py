@@ -1,4 +1,4 @@
-"""The `autograder` command: build, init, grade, validate.
+"""The `autograder` command: build, init, grade, demo, validate.
 
 Exit codes: 0 done; 1 a check failed (a build's or a validation's); 2 wrong use, or something that
 must be mended first; 3 some submissions were left ungraded by a failure of the machinery.
@@ -7,16 +7,24 @@ must be mended first; 3 some submissions were left ungraded by a failure of the 
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from .course import CourseError, load_course, open_folder
+from .course import Course, CourseError, CourseFolder, load_course, open_folder
 
+if TYPE_CHECKING:
+    from .grade import Row
+
+#: The assignment that the example class hands in.
+EXAMPLE = "01_mean_diff"
 DONE, CHECK_FAILED, MEND_FIRST, MACHINERY_FAILED = 0, 1, 2, 3
 
 
@@ -41,6 +49,9 @@ def parser() -> argparse.ArgumentParser:
     grade.add_argument("assignment", help="assignment id, e.g. 01_mean_diff")
     grade.add_argument("--course", type=Path, help="the course folder (default: the current one)")
 
+    demo = commands.add_parser("demo", help="grade the example class in a scratch course folder")
+    demo.add_argument("folder", type=Path, nargs="?", help="where (default: a new temporary one)")
+
     validate = commands.add_parser("validate", help="test the hidden tests on the mistake bank")
     validate.add_argument("assignment", nargs="*", help="assignment ids (default: all built ones)")
     return top
@@ -55,7 +66,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from .sandbox import SandboxUnavailable
 
     try:
-        run = {"build": _build, "init": _init, "grade": _grade, "validate": _validate}
+        run = {
+            "build": _build,
+            "init": _init,
+            "grade": _grade,
+            "demo": _demo,
+            "validate": _validate,
+        }
         return run[options.command](options)
     except (CourseError, BuildError, RecordError, SandboxUnavailable) as error:
         print(f"autograder: {error}", file=sys.stderr)
@@ -86,11 +103,30 @@ def _init(options: argparse.Namespace) -> int:
 
 
 def _grade(options: argparse.Namespace) -> int:
-    from .grade import Batch
-
     folder = open_folder(options.course)
     course = load_course(options.repository or folder.repository())
-    batch = Batch(folder, course, options.assignment)
+    return grade_and_print(folder, course, options.assignment)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from .init import init
+
+    course = load_course(options.repository)
+    example = course.repository / "autograder" / "example_class" / "submitted"
+    root = options.folder or Path(tempfile.mkdtemp(prefix="steerlab-demo-"))
+    folder = init(root, course)
+    shutil.copytree(example, folder.submitted, dirs_exist_ok=True)
+    print(f"The example class, graded in {folder.root} (the repository stays as it is)")
+    return grade_and_print(folder, course, EXAMPLE)
+
+
+def grade_and_print(folder: CourseFolder, course: Course, assignment: str) -> int:
+    """Grade a course folder's submissions with a progress bar, then print the table."""
+    from .grade import Batch
+    from .sandbox import check
+
+    batch = Batch(folder, course, assignment)
+    check()
     columns = (
         TextColumn("grading"),
         BarColumn(),
@@ -106,12 +142,12 @@ def _grade(options: argparse.Namespace) -> int:
             progress.update(bar, advance=1, description=row.student)
     _print_rows(rows)
     print(f"Isolation: {batch.session.isolation}")
-    print(f"Feedback pages: {folder.feedback}")
+    print(f"Feedback pages: {folder.feedback}/<student>/{assignment}/{assignment}.html")
     print(f"Gradebook: {folder.gradebook}")
     return MACHINERY_FAILED if any(row.machinery_failed for row in rows) else DONE
 
 
-def _print_rows(rows: list) -> None:
+def _print_rows(rows: list[Row]) -> None:
     from .feedback import points_text
 
     table = Table(show_edge=False, pad_edge=False)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .course import Course, CourseError, CourseFolder
+from .init import add_assignment
 from .intake import Clean, Refused, take_in
 from .ledger import Ledger
 from .record import Recorder
@@ -62,6 +63,7 @@ class Batch:
         self.assignment = course.assignment(assignment_id)
         self.found = submissions(folder, assignment_id)
         self.session = GradingSession(folder, course, self.assignment)
+        add_assignment(folder, course, self.assignment)
         self.recorder = Recorder(folder, assignment_id)
         self.ledger = Ledger(folder.ledger)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 
 from .build import read_source, run_generator, write_source
-from .course import Course, CourseError, CourseFolder, create_folder
+from .course import Assignment, Course, CourseError, CourseFolder, create_folder
 
 NBGRADER_CONFIG = '''\
 """nbgrader's configuration for this course folder; made by `autograder init`, yours to extend.
@@ -20,9 +20,8 @@ Autograding goes through the sandbox; keep the two lists of preprocessors as the
 from pathlib import Path
 
 import autograder
-from traitlets.config import get_config
 
-c = get_config()
+c = get_config()  # noqa: F821  (nbgrader defines it)
 here = Path(__file__).resolve().parent
 
 c.CourseDirectory.root = str(here)
@@ -65,15 +64,27 @@ def init(path: Path, course: Course) -> CourseFolder:
         config = NBGRADER_CONFIG.format(course_id=course.id)
         (folder.root / "nbgrader_config.py").write_text(config, encoding="utf-8")
         for assignment in ready:
-            notebook = read_source(course, assignment)
-            write_source(notebook, assignment, folder.root)
-            run_generator(assignment, folder.root, database=True)
-            _same_release(folder, course, assignment.id)
+            add_assignment(folder, course, assignment)
         folder.gradebook.chmod(0o600)
     except BaseException:
         shutil.rmtree(folder.root, ignore_errors=True)
         raise
     return folder
+
+
+def add_assignment(folder: CourseFolder, course: Course, assignment: Assignment) -> None:
+    """Put an assignment into the folder and its gradebook, or bring it up to date there."""
+    notebook = read_source(course, assignment)
+    path = folder.root / "source" / assignment.id / f"{assignment.id}.ipynb"
+    if path.is_file() and path.read_text("utf-8") == nbformat.writes(notebook) + "\n":
+        return
+    write_source(notebook, assignment, folder.root)
+    try:
+        run_generator(assignment, folder.root, database=True)
+        _same_release(folder, course, assignment.id)
+    except BaseException:
+        path.unlink(missing_ok=True)  # so that the next call tries again
+        raise
 
 
 def _same_release(folder: CourseFolder, course: Course, assignment_id: str) -> None:

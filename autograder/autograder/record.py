@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import warnings
 from datetime import datetime
 from pathlib import Path
 
@@ -18,12 +19,17 @@ from nbgrader.converters.autograde import Autograde
 from nbgrader.converters.base import NbGraderException
 from nbgrader.converters.generate_feedback import GenerateFeedback
 from nbgrader.coursedir import CourseDirectory
+from sqlalchemy import text
+from sqlalchemy.exc import SAWarning, SQLAlchemyError
 from traitlets.config import Config, PyFileConfigLoader
 
-from .course import CourseFolder
+from .course import CourseError, CourseFolder
 from .feedback import ungraded_page
 from .intake import Clean
 from .results import write_whole
+
+# nbgrader's own queries provoke this; it means nothing to whoever reads the terminal.
+warnings.filterwarnings("ignore", "Object of type <Submitted", SAWarning)
 
 
 class RecordError(Exception):
@@ -34,6 +40,17 @@ def folder_config(folder: CourseFolder) -> Config:
     """The course folder's nbgrader configuration."""
     config: Config = PyFileConfigLoader("nbgrader_config.py", path=str(folder.root)).load_config()
     config.CourseDirectory.root = str(folder.root)
+    chains = (
+        config.Autograde.get("sanitize_preprocessors"),
+        config.Autograde.get("autograde_preprocessors"),
+    )
+    for chain, needed in zip(chains, ("Intake", "SandboxExecute"), strict=True):
+        if not chain or chain[0] != f"autograder.preprocessor.{needed}":
+            # With nbgrader's own lists, students' code would run here, outside every sandbox.
+            raise CourseError(
+                f"{folder.root / 'nbgrader_config.py'} does not lead autograding through the "
+                f"sandbox: put autograder.preprocessor.{needed} first in its list again."
+            )
     return config
 
 
@@ -46,6 +63,7 @@ class Recorder:
         self.config.CourseDirectory.assignment_id = assignment_id
         self.db_url = CourseDirectory(config=self.config).db_url
         self.log = _quiet_log(folder.root / "logs" / "nbgrader.log")
+        self._check_gradebook()
 
     def record(self, student: str, clean: Clean, timestamp: datetime | None = None) -> None:
         """Put one graded submission into the gradebook and write its page; raises RecordError."""
@@ -79,6 +97,24 @@ class Recorder:
             except MissingEntry:
                 return None
             return float(submission.score), bool(submission.needs_manual_grade)
+
+    def _check_gradebook(self) -> None:
+        """Raise CourseError unless the gradebook can be read and written and knows the assignment."""
+        try:
+            with Gradebook(self.db_url) as gradebook:
+                gradebook.find_assignment(self.assignment_id)
+                gradebook.db.execute(text("UPDATE assignment SET id = id WHERE 1 = 0"))
+                gradebook.db.rollback()
+        except MissingEntry as error:
+            raise CourseError(
+                f"The gradebook of {self.folder.root} does not know {self.assignment_id}."
+            ) from error
+        except SQLAlchemyError as error:
+            why = str(getattr(error, "orig", error)).splitlines()[0]
+            raise CourseError(
+                f"The gradebook {self.db_url} cannot be written ({why}). Close what holds it, or "
+                "mend its permissions, and try again; nothing was changed."
+            ) from error
 
     def _convert(self, converter: type, student: str, **directories: str) -> None:
         config = Config(self.config)

@@ -19,7 +19,10 @@ from .feedback import graded_notebook
 from .intake import Clean
 from .results import GRADED, Result, Store, result_key
 from .run import Runner
-from .sandbox import Sandbox, SandboxSettings, planned_isolation
+from .sandbox import Limits, Sandbox, Settings
+
+#: The level that grading asks for: a sandbox that cannot give it does not start.
+ISOLATION = "full"
 
 
 class GradingSession:
@@ -41,9 +44,7 @@ class GradingSession:
 
     def key(self, notebook: NotebookNode) -> str:
         """The result key of a clean notebook."""
-        return result_key(
-            notebook, self.course, self.assignment, self.folder.secret, planned_isolation()
-        )
+        return result_key(notebook, self.course, self.assignment, self.folder.secret, ISOLATION)
 
     def stored(self, clean: Clean) -> Result | None:
         """The result that an equal notebook got under an equal grader, if there is one."""
@@ -67,21 +68,31 @@ class GradingSession:
     def runner(self) -> Runner:
         """The runner, with its sandbox started."""
         if self._runner is None:
-            settings = SandboxSettings(
-                library=self.course.repository / "lib" / "steerlab",
+            limits = self.course.limits
+            settings = Settings(
                 withheld=self.assignment.withheld,
-                memory_mb=self.course.limits.memory_mb,
+                hidden=(self.course.repository, self.folder.root),
+                package=self.course.repository / "lib" / "steerlab",
+                limits=Limits(
+                    cpu_seconds=int(limits.submission_wall_seconds),
+                    memory_bytes=limits.memory_mb << 20,
+                ),
             )
             self._sandbox = Sandbox(settings)
             self._sandbox.start()
             self._runner = Runner(self._sandbox, self.course, self.assignment, self.folder.secret)
         return self._runner
 
+    @property
+    def isolation(self) -> str:
+        """The isolation in force, or that every stored result was made under."""
+        return str(self._sandbox.isolation) if self._sandbox is not None else ISOLATION
+
     def close(self) -> None:
         """Stop the sandbox; safe to call again."""
         if self._sandbox is not None:
             self._sandbox.stop()
-            self._sandbox = self._runner = None
+            self._runner = None
 
     def __enter__(self) -> GradingSession:
         return self

@@ -1,0 +1,305 @@
+"""One clean notebook to one result: run, freeze, probe, in that order.
+
+First every cell runs in the sandbox. Then the outputs are frozen: nothing the student's process
+emits later reaches a page. Only then do the hidden tests, in this process, call the functions that
+were taken right after their cells. A crash costs the task it happens in, not the submission.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import copy
+import re
+import time
+from typing import Any
+
+from nbformat import NotebookNode
+
+from . import cells
+from .cellrunner import CellFate, KernelRun, MachineryFailed
+from .course import Assignment, Course
+from .intake import transformed
+from .probe import (
+    CallLimits,
+    HiddenTestsBroken,
+    Student,
+    TaskOutcome,
+    TestOutcome,
+    run_task,
+    start_student,
+)
+from .results import GRADED, UNGRADED, Result, TaskResult, TestResult, environment, notebook_text
+from .sandbox import Sandbox, SandboxUnavailable
+from .sanitize import clean_outputs
+
+MAX_RESTARTS = 8
+CALL_WALL_PER_CPU = 4.0
+_MISSING_NAME = re.compile(r"name '(\w+)' is not defined")
+_MISSING_MODULE = re.compile(r"No module named '([\w.]+)'")
+#: Machinery failures are tried once more before a submission is left ungraded.
+ATTEMPTS = 2
+
+
+class Runner:
+    """Grades clean notebooks of one assignment in one sandbox."""
+
+    def __init__(
+        self, sandbox: Sandbox, course: Course, assignment: Assignment, secret: bytes
+    ) -> None:
+        self.sandbox, self.course, self.assignment = sandbox, course, assignment
+        self.secret = secret
+
+    def run(self, key: str, notebook: NotebookNode, repairs: tuple[str, ...]) -> Result:
+        """Grade a notebook; a failure of the machinery leaves it ungraded and says why."""
+        reason = ""
+        for _ in range(ATTEMPTS):
+            started = time.monotonic()
+            try:
+                attempt = Attempt(self, copy.deepcopy(notebook))
+                asyncio.run(attempt.run())
+            except (MachineryFailed, SandboxUnavailable) as error:
+                reason = f"the grader failed: {error}"
+                continue
+            except HiddenTestsBroken as error:
+                reason = f"the hidden tests are broken: {error}"
+                break
+            return Result(
+                key=key,
+                assignment=self.assignment.id,
+                status=GRADED,
+                tasks=tuple(attempt.results),
+                repairs=repairs,
+                notes=tuple(attempt.notes),
+                notebook=notebook_text(attempt.notebook),
+                compute_seconds=round(attempt.cpu_seconds, 3),
+                wall_seconds=round(time.monotonic() - started, 3),
+                record={
+                    "isolation": str(self.sandbox.isolation),
+                    "environment": environment(self.course, self.assignment),
+                },
+            )
+        return Result(key, self.assignment.id, UNGRADED, reason=reason, repairs=repairs)
+
+
+class Attempt:
+    """One attempt at one notebook: its kernel, its outputs, its notes and task results."""
+
+    def __init__(self, runner: Runner, notebook: NotebookNode) -> None:
+        self.runner, self.notebook = runner, notebook
+        self.limits = runner.course.limits
+        self.deadline = time.monotonic() + self.limits.submission_wall_seconds
+        self.kernel: KernelRun | None = None
+        self.fatal: set[int] = set()
+        self.with_explore = False
+        self.restarts = 0
+        self.cpu_seconds = 0.0
+        self.notes: list[str] = []
+        self.results: list[TaskResult] = []
+
+    async def run(self) -> None:
+        """Run the cells, freeze their outputs, probe the functions."""
+        try:
+            await self._run_cells()
+            self._freeze()
+            await self._probe()
+        finally:
+            await self._stop_kernel()
+
+    async def _run_cells(self) -> None:
+        """All cells; once more with the `explore` cells where leaving them out broke something."""
+        while True:
+            missing = await self._one_pass(self.notebook)
+            if missing and not self.with_explore:
+                self.with_explore = True
+                self.notes.append(
+                    f"Your cells use {missing}, which a demonstration cell defines: "
+                    "the demonstrations were run too."
+                )
+                self._clear_outputs()
+                continue
+            return
+
+    async def _one_pass(self, notebook: NotebookNode) -> str | None:
+        """Run in order in a fresh kernel; after a death again, without the cell that brought it."""
+        while True:
+            await self._fresh_kernel(notebook)
+            died_at = None
+            missing = None
+            for index in self._planned(notebook):
+                fate = await self._execute(notebook, index)
+                missing = missing or self._hidden_by_us(fate)
+                if fate.fatal:
+                    died_at = index
+                    break
+            if died_at is None:
+                return missing
+            self.fatal.add(died_at)
+            self.restarts += 1
+            if self.restarts > MAX_RESTARTS:
+                self.notes.append("The Python process ended too often; the rest was not run.")
+                await self._fresh_kernel(notebook)
+                return None
+
+    def _planned(self, notebook: NotebookNode) -> list[int]:
+        """Indices of the cells to run: the graded path, all that the student added, no install."""
+        roles = {cells.ANSWER, cells.AUTHOR, cells.ADDED}
+        if self.with_explore:
+            roles.add(cells.EXPLORE)
+        return [
+            index
+            for index, cell in enumerate(notebook.cells)
+            if cell.cell_type == "code" and cells.role(cell) in roles and index not in self.fatal
+        ]
+
+    async def _execute(self, notebook: NotebookNode, index: int) -> CellFate:
+        cell = notebook.cells[index]
+        kernel = self._kernel()
+        if time.monotonic() > self.deadline:
+            return CellFate("skipped")
+        fate = await kernel.execute(cell, index)
+        if not fate.fatal and cells.role(cell) == cells.ANSWER:
+            await kernel.take(str(cells.task(cell)))
+        return fate
+
+    def _hidden_by_us(self, fate: CellFate) -> str | None:
+        """The name that is missing because a demonstration cell was left out, if that is the cause."""
+        found = _MISSING_NAME.search(fate.error_text) if fate.error_name == "NameError" else None
+        if not found:
+            return None
+        skipped = [cell.source for cell in self.notebook.cells if cells.role(cell) == cells.EXPLORE]
+        return found.group(1) if any(found.group(1) in bound_names(s) for s in skipped) else None
+
+    def _freeze(self) -> None:
+        """Sanitise what the cells put out; from here on nothing is added to it."""
+        for cell in self.notebook.cells:
+            if cell.cell_type != "code":
+                continue
+            for output in cell.outputs:
+                self._note_output(output)
+            cell.outputs = clean_outputs(cell.outputs)
+        self.notes = list(dict.fromkeys(self.notes))
+
+    def _note_output(self, output: Any) -> None:
+        if output.get("output_type") != "error":
+            return
+        name, text = output.get("ename"), str(output.get("evalue"))
+        if name == "Stopped":
+            self.notes.append(f"A cell was ended by the grader: {text}.")
+        elif name == "ModuleNotFoundError" and (found := _MISSING_MODULE.search(text)):
+            self.notes.append(f"Not in the course environment: {found.group(1)}.")
+
+    async def _probe(self) -> None:
+        """Hidden tests, task by task; the process is made anew when a task has ended it."""
+        student = self._start_student()
+        for task, points in self.runner.assignment.tasks.items():
+            if student is None or student.dead is not None:
+                student = await self._revived()
+            if student is None:
+                note = "Not tested: the notebook's process could not be kept alive."
+                self.results.append(TaskResult(task, points, 0.0, note=note))
+                continue
+            outcome = await self._test(task, student)
+            if outcome.died == "wall time":
+                # Wall time is a backstop: it counts only when it is hit a second time.
+                student = await self._revived() or student
+                outcome = await self._test(task, student)
+            if outcome.died == "lost":
+                raise MachineryFailed(f"the sandbox went away while {task} was tested")
+            self.results.append(self._task_result(outcome, points))
+
+    async def _test(self, task: str, student: Student) -> TaskOutcome:
+        runner = self.runner
+        tests = runner.course.hidden_tests(runner.assignment.id)
+        return await asyncio.to_thread(
+            run_task, tests, runner.assignment.id, task, student, runner.secret
+        )
+
+    def _start_student(self) -> Student | None:
+        kernel = self._kernel()
+        if kernel.provisioner.control is None:
+            return None
+        wall = min(
+            CALL_WALL_PER_CPU * self.limits.call_cpu_seconds,
+            max(1.0, self.deadline - time.monotonic()),
+        )
+        limits = CallLimits(cpu_seconds=self.limits.call_cpu_seconds, wall_seconds=wall)
+        return start_student(kernel.client.kc, kernel.provisioner, limits)
+
+    async def _revived(self) -> Student | None:
+        """A new process with the same cells run again, their outputs thrown away."""
+        self.restarts += 1
+        if self.restarts > MAX_RESTARTS or time.monotonic() > self.deadline:
+            return None
+        await self._one_pass(copy.deepcopy(self.notebook))
+        return self._start_student()
+
+    def _task_result(self, outcome: TaskOutcome, points: float) -> TaskResult:
+        tests = tuple(
+            TestResult(
+                name=test.name,
+                weight=test.weight,
+                passed=test.passed,
+                hint=test.misconception,
+                detail=self._detail(outcome.task, test),
+            )
+            for test in outcome.tests
+        )
+        return TaskResult(outcome.task, points, round(points * outcome.fraction, 6), tests)
+
+    def _detail(self, task: str, test: TestOutcome) -> str:
+        """What a failed test may show: the exception's type and the student's own line."""
+        if test.passed or not test.message:
+            return ""
+        source = next(
+            (
+                cell.source.splitlines()
+                for cell in self.notebook.cells
+                if cells.role(cell) == cells.ANSWER and cells.task(cell) == task
+            ),
+            [],
+        )
+        if test.line is not None and 1 <= test.line <= len(source):
+            return f"{test.message}: {source[test.line - 1].strip()[:200]}"
+        return test.message
+
+    async def _fresh_kernel(self, notebook: NotebookNode) -> None:
+        await self._stop_kernel()
+        limit = self.limits.cell_cpu_seconds
+        self.kernel = KernelRun(self.runner.sandbox, notebook, limit)
+        await self.kernel.start()
+
+    async def _stop_kernel(self) -> None:
+        if self.kernel is None:
+            return
+        usage = await self.kernel.provisioner.usage()
+        if usage is not None:
+            self.cpu_seconds += usage.cpu_seconds
+        await self.kernel.close()
+        self.kernel = None
+
+    def _kernel(self) -> KernelRun:
+        assert self.kernel is not None
+        return self.kernel
+
+    def _clear_outputs(self) -> None:
+        for cell in self.notebook.cells:
+            if cell.cell_type == "code":
+                cell.outputs = []
+
+
+def bound_names(source: str) -> set[str]:
+    """Names that a cell assigns, imports or defines."""
+    try:
+        tree = ast.parse(transformed(source))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return set()
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.alias):
+            names.add((node.asname or node.name).split(".")[0])
+    return names
