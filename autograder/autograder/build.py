@@ -70,7 +70,7 @@ class TaskStubs(ClearSolutions):
     def preprocess_cell(self, cell, resources, cell_index):
         if found := cells.marker(cell.source, cells.ANSWER_MARKER):
             stub = f'raise NotImplementedError("{found[0]}/{found[1]}: your code here")'
-            self.code_stub = {**self.code_stub, "python": f"# YOUR CODE HERE\n{stub}"}
+            self.code_stub = {"python": f"# YOUR CODE HERE\n{stub}"}
         return super().preprocess_cell(cell, resources, cell_index)
 
 

@@ -111,6 +111,7 @@ class KernelRun:
         self.manager = kernel_manager(sandbox)
         self.client = LimitedClient(notebook, self.manager)
         self.cell_cpu_seconds = cell_cpu_seconds
+        self.cpu_at_start = 0.0
         self._stopped: str | None = None
 
     async def start(self) -> None:
@@ -143,7 +144,7 @@ class KernelRun:
         except DeadKernelError:
             return self._died(cell)
         except Exception:  # the kernel broke the protocol: it is not asked again
-            await self.manager.provisioner.kill()
+            await self.provisioner.kill()
             return self._died(cell)
         finally:
             watch.cancel()

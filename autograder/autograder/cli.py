@@ -7,6 +7,7 @@ must be mended first; 3 some submissions were left ungraded by a failure of the 
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 import tempfile
@@ -15,7 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from .course import Course, CourseError, CourseFolder, load_course, open_folder
@@ -60,6 +68,9 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = parser().parse_args(arguments)
+    # One thread for the hidden tests' own arithmetic: the same sums every time, and no spinning.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Imported here: `autograder --help` need not wait for nbgrader and the sandbox.
     from .build import BuildError
     from .record import RecordError
@@ -127,15 +138,8 @@ def grade_and_print(folder: CourseFolder, course: Course, assignment: str) -> in
 
     batch = Batch(folder, course, assignment)
     check()
-    columns = (
-        TextColumn("grading"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.description}"),
-        TimeRemainingColumn(),
-    )
     rows = []
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with _progress("grading") as progress:
         bar = progress.add_task("starting the sandbox", total=len(batch))
         for row in batch.run():
             rows.append(row)
@@ -145,6 +149,18 @@ def grade_and_print(folder: CourseFolder, course: Course, assignment: str) -> in
     print(f"Feedback pages: {folder.feedback}/<student>/{assignment}/{assignment}.html")
     print(f"Gradebook: {folder.gradebook}")
     return MACHINERY_FAILED if any(row.machinery_failed for row in rows) else DONE
+
+
+def _progress(verb: str) -> Progress:
+    """A bar on the terminal's error stream: how many of how many, whose, and the time left."""
+    return Progress(
+        TextColumn(verb),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.description}"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
 
 
 def _print_rows(rows: list[Row]) -> None:
@@ -169,7 +185,15 @@ def _validate(options: argparse.Namespace) -> int:
     ]
     failed = False
     for name in names:
-        report = validate(course, course.assignment(name))
+        with _progress("validating") as progress:
+            bar = progress.add_task("the solution and the release", total=None)
+
+            def tell(
+                what: str, total: int, bar: TaskID = bar, progress: Progress = progress
+            ) -> None:
+                progress.update(bar, advance=1, total=total, description=what)
+
+            report = validate(course, course.assignment(name), tell)
         print(report.text())
         failed = failed or not report.passed
     return CHECK_FAILED if failed else DONE

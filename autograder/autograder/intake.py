@@ -185,7 +185,8 @@ def clean_notebook(submitted: NotebookNode, assignment_id: str, release: Noteboo
         slot.index: _choose(slot, match.by_slot.get(slot.index, []), given, match, repairs)
         for slot in slots
     }
-    order = [chosen[slot.index] for slot in slots if chosen[slot.index] is not None]
+    picked = (chosen[slot.index] for slot in slots)
+    order = [index for index in picked if index is not None]
     if order != sorted(order):
         repairs.append("Cells stood in another order than in the assignment; they were put back.")
     anchors = _anchors(given, match, chosen)

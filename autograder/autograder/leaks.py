@@ -37,7 +37,7 @@ class Secrets:
         """Everything secret of one assignment: solutions, author notes, hidden tests, mistakes."""
         notebook = jupytext.read(course.solution_source(assignment.id), fmt="py:percent")
         texts: list[tuple[str, str, str]] = []
-        stubs = []
+        contracts: list[str] = []  # what the answer cells ask for: hidden tests may say it too
         for cell in notebook.cells:
             task = cells.role_of_release_cell(cell)[1]
             solution, rest = split_solution(cell.source)
@@ -45,14 +45,13 @@ class Secrets:
                 texts.append(("an author note", cell.source, ""))
             elif solution:
                 texts.append((f"the solution of {task}", solution, rest))
-                stubs.append(rest)
+                contracts.append(rest)
         hidden = course.hidden_tests(assignment.id)
-        texts.append(("a hidden test", hidden.read_text("utf-8"), ""))
+        texts.append(("a hidden test", hidden.read_text("utf-8"), "\n".join(contracts)))
         bank = course.repository / "autograder" / "mistakes" / assignment.id
-        for path in sorted(bank.glob("*.py")):
-            texts.append(
-                (f"the mistake bank ({path.stem})", path.read_text("utf-8"), "\n".join(stubs))
-            )
+        # Mistakes are written in idioms that the notebook itself shows: of them only canaries count.
+        marks = [mark for path in bank.glob("*.py") for mark in CANARY.findall(path.read_text())]
+        texts.append(("the mistake bank", " ".join(marks), ""))
         library = (course.repository / "lib" / "steerlab").rglob("*.py")
         return cls.from_texts(texts, [path.read_text("utf-8") for path in library])
 
@@ -76,7 +75,9 @@ class Secrets:
 
 def split_solution(source: str) -> tuple[str, str]:
     """A cell's solution region(s) and the rest of it."""
-    inside, outside, within = [], [], False
+    inside: list[str] = []
+    outside: list[str] = []
+    within = False
     for line in source.splitlines():
         if _BEGIN in line:
             within = True

@@ -14,7 +14,9 @@ from .cells import Slot
 #: Two sources at least this alike (difflib ratio) are taken for one cell, edited.
 LIKENESS = 0.6
 #: Likeness is judged on this many characters, so that a huge cell cannot stall intake.
-LIKENESS_CHARACTERS = 4000
+LIKENESS_CHARACTERS = 2000
+#: And for this many cells, of those that nothing else has placed.
+LIKENESS_CELLS = 100
 
 
 @dataclass
@@ -24,13 +26,6 @@ class Match:
     by_slot: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
     dropped: set[int] = field(default_factory=set)
 
-    def slot_of(self, index: int) -> int | None:
-        """The slot that submitted cell `index` fills, if any."""
-        for slot, indices in self.by_slot.items():
-            if index in indices:
-                return slot
-        return None
-
     def matched(self) -> set[int]:
         """Indices of submitted cells that fill some slot."""
         return {index for indices in self.by_slot.values() for index in indices}
@@ -38,98 +33,109 @@ class Match:
 
 def match_cells(assignment_id: str, slots: list[Slot], submitted: list[NotebookNode]) -> Match:
     """Match submitted cells to release slots; score cells are dropped, they come from the release."""
-    match = Match()
-    by_task = {slot.task: slot for slot in slots if slot.role in (cells.ANSWER, cells.WRITTEN)}
-    score_slots = [slot for slot in slots if slot.role == cells.SCORE]
-    for index, cell in enumerate(submitted):
-        if _is_score_cell(cell, score_slots):
-            match.dropped.add(index)
-    for step in (_by_marker, _by_id, _by_source, _by_definition, _by_likeness):
-        taken = match.matched() | match.dropped
-        free = [index for index in range(len(submitted)) if index not in taken]
-        step(assignment_id, slots, by_task, submitted, free, match)
-    return match
+    matcher = _Matcher(assignment_id, slots, submitted)
+    for step in (
+        matcher.drop_score_cells,
+        matcher.by_marker,
+        matcher.by_id,
+        matcher.by_source,
+        matcher.by_definition,
+        matcher.by_likeness,
+    ):
+        step(matcher.free())
+    return matcher.match
 
 
-def _is_score_cell(cell: NotebookNode, score_slots: list[Slot]) -> bool:
-    if cells.marker(cell.source, cells.SCORE_MARKER):
-        return not cells.marker(cell.source, cells.ANSWER_MARKER)
-    ids = {slot.cell.get("id") for slot in score_slots}
-    return cell.get("id") in ids and not cells.marker(cell.source, cells.ANSWER_MARKER)
+class _Matcher:
+    """The steps of matching, each looking only at cells that no earlier step has placed."""
 
+    def __init__(
+        self, assignment_id: str, slots: list[Slot], submitted: list[NotebookNode]
+    ) -> None:
+        self.assignment_id, self.slots, self.submitted = assignment_id, slots, submitted
+        self.by_task = {s.task: s for s in slots if s.role in (cells.ANSWER, cells.WRITTEN)}
+        self.match = Match()
 
-def _by_marker(assignment_id, slots, by_task, submitted, free, match: Match) -> None:
-    for index in free:
-        for pattern in (cells.ANSWER_MARKER, cells.WRITTEN_MARKER):
-            found = cells.marker(submitted[index].source, pattern)
-            if found and found[0] == assignment_id and found[1] in by_task:
-                match.by_slot[by_task[found[1]].index].append(index)
-                break
+    def free(self) -> list[int]:
+        """Submitted cells that have no place yet."""
+        taken = self.match.matched() | self.match.dropped
+        return [index for index in range(len(self.submitted)) if index not in taken]
 
+    def open_slots(self) -> list[Slot]:
+        """Release slots, score cells aside, that nothing fills yet."""
+        return [s for s in self.slots if s.role != cells.SCORE and not self.filled(s)]
 
-def _by_id(assignment_id, slots, by_task, submitted, free, match: Match) -> None:
-    ids = {slot.cell.get("id"): slot for slot in slots if slot.role != cells.SCORE}
-    grade_ids = {
-        slot.cell.metadata.get("nbgrader", {}).get("grade_id"): slot
-        for slot in slots
-        if slot.role in (cells.ANSWER, cells.WRITTEN)
-    }
-    for index in free:
-        cell = submitted[index]
-        metadata = cell.metadata.get("nbgrader")
-        grade_id = metadata.get("grade_id") if isinstance(metadata, dict) else None
-        slot = ids.get(cell.get("id")) or (
-            grade_ids.get(grade_id) if isinstance(grade_id, str) else None
-        )
-        # A slot that a marker has filled is not filled again by a lesser sign.
-        if slot is not None and not match.by_slot.get(slot.index) and cell.source.strip():
-            match.by_slot[slot.index].append(index)
+    def filled(self, slot: Slot) -> bool:
+        """Whether some submitted cell has this slot."""
+        return bool(self.match.by_slot.get(slot.index))
 
+    def drop_score_cells(self, free: list[int]) -> None:
+        """Score cells come from the release, whatever was handed in."""
+        ids = {slot.cell.get("id") for slot in self.slots if slot.role == cells.SCORE}
+        for index in free:
+            cell = self.submitted[index]
+            if cells.marker(cell.source, cells.ANSWER_MARKER):
+                continue
+            if cells.marker(cell.source, cells.SCORE_MARKER) or cell.get("id") in ids:
+                self.match.dropped.add(index)
 
-def _by_source(assignment_id, slots, by_task, submitted, free, match: Match) -> None:
-    open_slots: dict[str, list[int]] = defaultdict(list)
-    for slot in slots:
-        if slot.role != cells.SCORE and not match.by_slot.get(slot.index):
-            open_slots[normalised(slot.cell.source)].append(slot.index)
-    for index in free:
-        candidates = open_slots.get(normalised(submitted[index].source))
-        if candidates:
-            match.by_slot[candidates.pop(0)].append(index)
+    def by_marker(self, free: list[int]) -> None:
+        """`# graded: …` names the task, in as many cells as it stands in."""
+        for index in free:
+            for pattern in (cells.ANSWER_MARKER, cells.WRITTEN_MARKER):
+                found = cells.marker(self.submitted[index].source, pattern)
+                if found and found[0] == self.assignment_id and found[1] in self.by_task:
+                    self.match.by_slot[self.by_task[found[1]].index].append(index)
+                    break
 
+    def by_id(self, free: list[int]) -> None:
+        """The cell's id, or nbgrader's, for slots that no marker has filled."""
+        ids = {slot.cell.get("id"): slot for slot in self.slots if slot.role != cells.SCORE}
+        grade_ids = {
+            slot.cell.metadata.get("nbgrader", {}).get("grade_id"): slot
+            for slot in self.by_task.values()
+        }
+        for index in free:
+            cell = self.submitted[index]
+            metadata = cell.metadata.get("nbgrader")
+            grade_id = metadata.get("grade_id") if isinstance(metadata, dict) else None
+            named = grade_ids.get(grade_id) if isinstance(grade_id, str) else None
+            slot = ids.get(cell.get("id")) or named
+            if slot is not None and not self.filled(slot) and cell.source.strip():
+                self.match.by_slot[slot.index].append(index)
 
-def _by_definition(assignment_id, slots, by_task, submitted, free, match: Match) -> None:
-    """An answer cell that lost marker, id and metadata still defines the function it is named for."""
-    for task, slot in by_task.items():
-        if slot.role != cells.ANSWER or match.by_slot.get(slot.index):
-            continue
-        defining = [
-            index for index in free if f"def {task}(" in submitted[index].source.replace("\t", " ")
-        ]
-        if defining:
-            match.by_slot[slot.index].append(defining[-1])
+    def by_source(self, free: list[int]) -> None:
+        """Cells that nobody has edited."""
+        waiting: dict[str, list[int]] = defaultdict(list)
+        for slot in self.open_slots():
+            waiting[normalised(slot.cell.source)].append(slot.index)
+        for index in free:
+            if candidates := waiting.get(normalised(self.submitted[index].source)):
+                self.match.by_slot[candidates.pop(0)].append(index)
 
+    def by_definition(self, free: list[int]) -> None:
+        """An answer that lost marker, id and metadata still defines the function it is named for."""
+        for task, slot in self.by_task.items():
+            if slot.role != cells.ANSWER or self.filled(slot):
+                continue
+            defining = [i for i in free if f"def {task}(" in self.submitted[i].source]
+            if defining:
+                self.match.by_slot[slot.index].append(defining[-1])
 
-def _by_likeness(assignment_id, slots, by_task, submitted, free, match: Match) -> None:
-    """Edited cells: the most alike pair first, each slot and each cell once."""
-    taken = match.matched()
-    open_slots = [
-        slot for slot in slots if slot.role != cells.SCORE and not match.by_slot.get(slot.index)
-    ]
-    pairs = []
-    for index in free:
-        source = submitted[index].source
-        if index in taken or not source.strip():
-            continue
-        for slot in open_slots:
-            ratio = _likeness(source, slot.cell.source)
-            if ratio >= LIKENESS:
-                distance = abs(index - slot.index)
-                pairs.append((-ratio, distance, index, slot.index))
-    used_cells: set[int] = set()
-    for _, _, index, slot_index in sorted(pairs):
-        if index not in used_cells and not match.by_slot.get(slot_index):
-            match.by_slot[slot_index].append(index)
-            used_cells.add(index)
+    def by_likeness(self, free: list[int]) -> None:
+        """Edited cells: the most alike pair first, each slot and each cell once."""
+        pairs = []
+        for index in free[:LIKENESS_CELLS]:
+            source = self.submitted[index].source
+            for slot in self.open_slots() if source.strip() else []:
+                ratio = _likeness(source, slot.cell.source)
+                if ratio >= LIKENESS:
+                    pairs.append((-ratio, abs(index - slot.index), index, slot))
+        used: set[int] = set()
+        for _, _, index, slot in sorted(pairs, key=lambda pair: pair[:3]):
+            if index not in used and not self.filled(slot):
+                self.match.by_slot[slot.index].append(index)
+                used.add(index)
 
 
 def _likeness(left: str, right: str) -> float:

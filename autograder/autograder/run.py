@@ -27,6 +27,7 @@ from .probe import (
     TaskOutcome,
     TestOutcome,
     run_task,
+    source_line,
     start_student,
 )
 from .results import GRADED, UNGRADED, Result, TaskResult, TestResult, environment, notebook_text
@@ -251,30 +252,25 @@ class Attempt:
         """What a failed test may show: the exception's type and the student's own line."""
         if test.passed or not test.message:
             return ""
-        source = next(
-            (
-                cell.source.splitlines()
-                for cell in self.notebook.cells
-                if cells.role(cell) == cells.ANSWER and cells.task(cell) == task
-            ),
-            [],
-        )
-        if test.line is not None and 1 <= test.line <= len(source):
-            return f"{test.message}: {source[test.line - 1].strip()[:200]}"
-        return test.message
+        answers = [c for c in self.notebook.cells if cells.role(c) == cells.ANSWER]
+        source = next((c.source for c in answers if cells.task(c) == task), "")
+        line = source_line(source, test.line)
+        return f"{test.message}: {line.strip()[:200]}" if line else test.message
 
     async def _fresh_kernel(self, notebook: NotebookNode) -> None:
         await self._stop_kernel()
         limit = self.limits.cell_cpu_seconds
         self.kernel = KernelRun(self.runner.sandbox, notebook, limit)
         await self.kernel.start()
+        usage = await self.kernel.provisioner.usage()
+        self.kernel.cpu_at_start = usage.cpu_seconds if usage is not None else 0.0
 
     async def _stop_kernel(self) -> None:
         if self.kernel is None:
             return
         usage = await self.kernel.provisioner.usage()
         if usage is not None:
-            self.cpu_seconds += usage.cpu_seconds
+            self.cpu_seconds += usage.cpu_seconds - self.kernel.cpu_at_start
         await self.kernel.close()
         self.kernel = None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -69,7 +70,9 @@ class Report:
 def read_mistakes(course: Course, assignment: Assignment) -> list[Mistake]:
     """The mistake bank; raises CourseError for an entry that does not say what it is."""
     found = []
-    for path in sorted((course.repository / "autograder" / "mistakes" / assignment.id).glob("*.py")):
+    for path in sorted(
+        (course.repository / "autograder" / "mistakes" / assignment.id).glob("*.py")
+    ):
         text = path.read_text(encoding="utf-8")
         tree = ast.parse(text)
         values = {
@@ -83,7 +86,7 @@ def read_mistakes(course: Course, assignment: Assignment) -> list[Mistake]:
         task, expect = values.get("TASK"), values.get("EXPECT")
         if not title or task not in assignment.tasks or expect not in ("loses", "keeps"):
             raise CourseError(
-                f'{path}: needs a docstring, TASK = one of {", ".join(assignment.tasks)}, '
+                f"{path}: needs a docstring, TASK = one of {', '.join(assignment.tasks)}, "
                 'and EXPECT = "loses" or "keeps".'
             )
         found.append(Mistake(path, title, str(task), expect == "loses", text))
@@ -99,8 +102,13 @@ def with_answer(notebook: NotebookNode, assignment_id: str, task: str, source: s
     return changed
 
 
-def validate(course: Course, assignment: Assignment) -> Report:
-    """Grade the solution, the release and every mistake; see the module's text."""
+def validate(
+    course: Course, assignment: Assignment, tell: Callable[[str, int], None] = lambda *_: None
+) -> Report:
+    """Grade the solution, the release and every mistake; see the module's text.
+
+    `tell` is told the name of what was graded last, and how many are to be graded in all.
+    """
     solution = read_source(course, assignment)
     release = nbformat.read(course.release_notebook(assignment.id), as_version=4)
     report = Report(assignment.id, points=assignment.automatic_points)
@@ -117,8 +125,10 @@ def validate(course: Course, assignment: Assignment) -> Report:
             clean = clean_notebook(notebook, assignment.id, release)
             return runner.run("", clean.notebook, clean.repairs)
 
+        mistakes = read_mistakes(course, assignment)
         _check_ends(grade(solution), grade(release), report)
-        for mistake in read_mistakes(course, assignment):
+        for mistake in mistakes:
+            tell(mistake.path.stem, len(mistakes))
             result = grade(with_answer(solution, assignment.id, mistake.task, mistake.source))
             _check_mistake(mistake, result, report)
     return report

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import nbformat
 import pytest
-from autograder import cells
 from autograder.build import BuildError, build, read_source
 from autograder.course import CourseError, load_course
 from autograder.leaks import Secrets, disguises, find_leaks, token_runs
 from hypothesis import given
 from hypothesis import strategies as st
 from toy_course import CANARY, HIDDEN_TESTS, SOURCE, make_toy_course, release
+
+from autograder import cells
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,13 @@ import random
 
 import nbformat
 import pytest
-from autograder import cells
 from autograder.intake import Refused, clean_notebook, newer_python_needed, parse_notebook, take_in
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_markdown_cell
 from toy_course import answer, hand_in, make_toy_course, release, solved
+
+from autograder import cells
 
 DOUBLE = "# graded: 01_toy/double\ndef double(x):\n    return 2 * x\n"
 

@@ -1,0 +1,386 @@
+"""Frames between the trusted process and the student's: JSON and safetensors, never pickle.
+
+A frame is two lengths, a JSON text, and one safetensors image (its header, then the raw numbers).
+Nothing in it is code, and a reader takes nothing on trust: sizes are checked before memory is
+taken, shapes against bytes, depth and number of values against limits. The safetensors image is
+written from and read into memory in place: copying 32 MB costs more than sending it.
+
+Values that JSON has no word for are dicts of one key, so every real dict is written as one too:
+{"tensor": i} {"array": i} {"scalar": i} {"int": hex} {"float": "nan"} {"complex": [re, im]}
+{"tuple": [...]} {"set": [...]} {"dict": [[key, value], ...]} {"handle": [id, type]} {"callback": id}
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import socket
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+LENGTHS = struct.Struct(">IQ")
+DTYPES = {
+    "BOOL": torch.bool,
+    "U8": torch.uint8,
+    "I8": torch.int8,
+    "I16": torch.int16,
+    "U16": torch.uint16,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I32": torch.int32,
+    "U32": torch.uint32,
+    "F32": torch.float32,
+    "F64": torch.float64,
+    "I64": torch.int64,
+    "U64": torch.uint64,
+    "C64": torch.complex64,
+}
+CODES = {dtype: code for code, dtype in DTYPES.items()}
+SAFE_INT = 2**53
+MAX_INT_BITS = 4096
+
+
+class WireError(ValueError):
+    """A value that cannot be sent, or a frame that no honest peer sends."""
+
+
+@dataclass(frozen=True)
+class WireLimits:
+    """How much of a frame is believed: bytes of JSON and of tensors, depth, number of values."""
+
+    json_bytes: int = 8 << 20
+    tensor_bytes: int = 256 << 20
+    depth: int = 32
+    values: int = 200_000
+    dimensions: int = 16
+
+
+class Closed(ConnectionError):
+    """The other end has gone."""
+
+
+class Channel:
+    """Whole frames over a stream socket.
+
+    `idle` is called whenever `tick` seconds went by without progress; it ends the wait by raising.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        limits: WireLimits | None = None,
+        idle: Callable[[], None] | None = None,
+        tick: float = 0.2,
+    ) -> None:
+        self.socket = sock
+        self.limits = limits or WireLimits()
+        self._idle = idle
+        sock.settimeout(tick if idle else None)
+
+    def send(self, message: dict[str, Any], tensors: list[torch.Tensor] | None = None) -> None:
+        """Send one frame; raises Closed, WireError when it is larger than the limits."""
+        text = json.dumps(message, separators=(",", ":"), allow_nan=False).encode()
+        head, buffers = _image(tensors or [])
+        size = len(head) + sum(len(buffer) for buffer in buffers)
+        if len(text) > self.limits.json_bytes or size > self.limits.tensor_bytes:
+            raise WireError(f"A message of {len(text) + size} bytes is larger than the limit.")
+        self._write(memoryview(LENGTHS.pack(len(text), size) + text + head))
+        for buffer in buffers:
+            self._write(buffer)
+
+    def receive(self) -> tuple[dict[str, Any], list[torch.Tensor]]:
+        """Read one frame; raises Closed, WireError."""
+        text_bytes, image_bytes = LENGTHS.unpack(self._read(LENGTHS.size))
+        if text_bytes > self.limits.json_bytes or image_bytes > self.limits.tensor_bytes:
+            raise WireError(
+                f"A frame of {text_bytes + image_bytes} bytes is larger than the limit."
+            )
+        text, image = self._read(text_bytes), self._read(image_bytes)
+        try:
+            message = json.loads(bytes(text), parse_constant=_no_constant)
+        except (ValueError, RecursionError) as error:
+            raise WireError("A frame is not JSON.") from error
+        if not isinstance(message, dict):
+            raise WireError("A frame is not a JSON object.")
+        return message, _tensors(image, self.limits) if image_bytes else []
+
+    def _write(self, buffer: memoryview) -> None:
+        sent = 0
+        while sent < len(buffer):
+            try:
+                sent += self.socket.send(buffer[sent:], socket.MSG_NOSIGNAL)
+            except TimeoutError:
+                self._wait()
+            except OSError as error:
+                raise Closed("The other end has gone.") from error
+
+    def _read(self, size: int) -> memoryview:
+        # numpy's empty memory is not zeroed first, unlike a bytearray's.
+        buffer = memoryview(cast(Any, np.empty(size, dtype=np.uint8)))
+        got = 0
+        while got < size:
+            try:
+                more = self.socket.recv_into(buffer[got:])
+            except TimeoutError:
+                self._wait()
+                continue
+            except OSError as error:
+                raise Closed("The other end has gone.") from error
+            if more == 0:
+                raise Closed("The other end has gone.")
+            got += more
+        return buffer
+
+    def _wait(self) -> None:
+        if self._idle is not None:
+            self._idle()
+
+
+class Encoder:
+    """Turns values into JSON and a list of tensors; what is no data goes to `reference`.
+
+    `reference(value)` returns a {"handle"} or {"callback"} node, or raises WireError.
+    """
+
+    def __init__(
+        self, reference: Callable[[Any], dict[str, Any]], limits: WireLimits | None = None
+    ) -> None:
+        self.tensors: list[torch.Tensor] = []
+        self._reference = reference
+        self._limits = limits or WireLimits()
+        self._values = 0
+        self._bytes = 0
+
+    def encode(self, value: Any, depth: int = 0) -> Any:
+        """The JSON node of `value`; raises WireError for what is too deep, too much or too large."""
+        self._values += 1
+        if depth > self._limits.depth:
+            raise WireError(f"A value is nested deeper than {self._limits.depth} levels.")
+        if self._values > self._limits.values:
+            raise WireError(f"A value has more than {self._limits.values} parts.")
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, torch.Tensor):
+            return {"tensor": self._tensor(value)}
+        if isinstance(value, np.ndarray):
+            return {"array": self._array(value)}
+        if isinstance(value, np.generic) and not isinstance(value, np.str_ | np.bytes_):
+            return {"scalar": self._array(np.asarray(value))}
+        if isinstance(value, int):
+            return _int_node(int(value))
+        if isinstance(value, float):
+            number = float(value)
+            return number if math.isfinite(number) else {"float": repr(number)}
+        if isinstance(value, complex):
+            return {"complex": [self.encode(value.real, depth), self.encode(value.imag, depth)]}
+        if isinstance(value, str):
+            return str(value)
+        return self._container(value, depth + 1)
+
+    def _container(self, value: Any, depth: int) -> Any:
+        if isinstance(value, tuple):
+            return {"tuple": [self.encode(part, depth) for part in value]}
+        if isinstance(value, list):
+            return [self.encode(part, depth) for part in value]
+        if isinstance(value, set | frozenset):
+            return {"set": [self.encode(part, depth) for part in value]}
+        if isinstance(value, dict):
+            items = value.items()
+            return {"dict": [[self.encode(k, depth), self.encode(v, depth)] for k, v in items]}
+        return self._reference(value)
+
+    def _tensor(self, tensor: torch.Tensor) -> int:
+        # A subclass could answer every question as it likes; this asks the tensor beneath.
+        with torch._C.DisableTorchFunctionSubclass(), torch.no_grad():
+            if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_nested:
+                raise WireError("A sparse, quantised or nested tensor cannot be sent.")
+            if tensor.device.type == "meta":
+                raise WireError("A tensor on the meta device has no values to send.")
+            if tensor.dtype not in CODES:
+                raise WireError(f"A tensor of {tensor.dtype} cannot be sent.")
+            # Counted before it is made contiguous: an expanded view may be far larger than it is.
+            self._count(tensor.numel() * tensor.element_size())
+            plain = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
+            self.tensors.append(plain.as_subclass(torch.Tensor))
+        return len(self.tensors) - 1
+
+    def _array(self, array: np.ndarray) -> int:
+        self._count(array.size * array.dtype.itemsize)
+        try:
+            native = np.array(array, dtype=array.dtype.newbyteorder("="), order="C", subok=False)
+            return self._tensor(torch.from_numpy(native))
+        except TypeError as error:
+            raise WireError(f"An array of {array.dtype} cannot be sent.") from error
+
+    def _count(self, size: int) -> None:
+        self._bytes += size
+        if self._bytes > self._limits.tensor_bytes:
+            raise WireError(f"Tensors of {self._bytes} bytes are larger than the limit.")
+
+
+class Decoder:
+    """Turns JSON and tensors back into values; `dereference` makes objects of handles and callbacks."""
+
+    def __init__(
+        self,
+        tensors: list[torch.Tensor],
+        dereference: Callable[[str, Any], Any],
+        limits: WireLimits | None = None,
+    ) -> None:
+        self._tensors = tensors
+        self._dereference = dereference
+        self._limits = limits or WireLimits()
+        self._values = 0
+
+    def decode(self, node: Any, depth: int = 0) -> Any:
+        """The value of a node; raises WireError for anything that `Encoder` does not write."""
+        self._values += 1
+        if depth > self._limits.depth or self._values > self._limits.values:
+            raise WireError("A value is nested too deeply or has too many parts.")
+        if node is None or isinstance(node, bool | float):
+            return node
+        if isinstance(node, int):
+            if abs(node) > SAFE_INT:
+                raise WireError("A whole number is too large for JSON.")
+            return node
+        if isinstance(node, str):
+            return node.encode("utf-8", "replace").decode()  # lone surrogates cannot be stored
+        if isinstance(node, list):
+            return [self.decode(part, depth + 1) for part in node]
+        if not isinstance(node, dict) or len(node) != 1:
+            raise WireError("A value of unknown form.")
+        ((tag, content),) = node.items()
+        try:
+            return self._tagged(tag, content, depth + 1)
+        except (TypeError, ValueError, IndexError, KeyError, OverflowError) as error:
+            raise WireError(f"A malformed value: {type(error).__name__}.") from error
+
+    def _tagged(self, tag: str, content: Any, depth: int) -> Any:
+        if tag in ("tensor", "array", "scalar"):
+            if type(content) is not int or not 0 <= content < len(self._tensors):
+                raise WireError("A tensor that is not in the frame.")
+            tensor = self._tensors[content]
+            if tag == "tensor":
+                return tensor
+            array = tensor.numpy()
+            return array if tag == "array" else array.reshape(())[()]
+        if tag == "int":
+            if not isinstance(content, str) or len(content) > MAX_INT_BITS // 4 + 3:
+                raise WireError("A whole number of too many digits.")
+            return int(content, 16)
+        if tag == "float" and content in ("nan", "inf", "-inf"):
+            return float(content)
+        if tag == "complex":
+            real, imaginary = (self.decode(part, depth) for part in content)
+            return complex(float(real), float(imaginary))
+        if tag == "tuple" and isinstance(content, list):
+            return tuple(self.decode(part, depth) for part in content)
+        if tag == "set" and isinstance(content, list):
+            return {self.decode(part, depth) for part in content}
+        if tag == "dict" and isinstance(content, list):
+            return {self.decode(k, depth): self.decode(v, depth) for k, v in content}
+        if tag in ("handle", "callback"):
+            return self._dereference(tag, content)
+        raise WireError("A value of unknown form.")
+
+
+def _int_node(value: int) -> Any:
+    if abs(value) <= SAFE_INT:
+        return value
+    if value.bit_length() > MAX_INT_BITS:
+        raise WireError(f"A whole number of {value.bit_length()} bits is larger than the limit.")
+    return {"int": hex(value)}
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _image(tensors: list[torch.Tensor]) -> tuple[bytes, list[memoryview]]:
+    """A safetensors image: its header, and the tensors' own memory, largest elements first.
+
+    In that order every tensor starts at a multiple of its element size, without gaps.
+    """
+    if not tensors:
+        return b"", []
+    header: dict[str, Any] = {}
+    buffers = []
+    offset = 0
+    for index in sorted(range(len(tensors)), key=lambda i: -tensors[i].element_size()):
+        tensor = tensors[index]
+        buffer = _bytes_of(tensor)
+        header[str(index)] = {
+            "dtype": CODES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [offset, offset + len(buffer)],
+        }
+        buffers.append(buffer)
+        offset += len(buffer)
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text, buffers
+
+
+def _bytes_of(tensor: torch.Tensor) -> memoryview:
+    if tensor.numel() == 0:
+        return memoryview(b"")
+    if tensor.is_complex():
+        tensor = torch.view_as_real(tensor)
+    return memoryview(cast(Any, tensor.reshape(-1).view(torch.uint8).numpy()))
+
+
+def _tensors(image: memoryview, limits: WireLimits) -> list[torch.Tensor]:
+    """Tensors on the memory of a safetensors image, which is checked to describe exactly itself."""
+    try:
+        (head_bytes,) = struct.unpack("<Q", image[:8])
+        if head_bytes > min(limits.json_bytes, len(image) - 8):
+            raise WireError("A tensor header is longer than its frame.")
+        header = json.loads(bytes(image[8 : 8 + head_bytes]), parse_constant=_no_constant)
+        data = image[8 + head_bytes :]
+        if (
+            8 + head_bytes != len(image) - len(data)
+            or head_bytes % 8
+            or len(header) > limits.values
+        ):
+            raise WireError("A malformed tensor header.")
+        placed = [_place(header[str(index)], limits) for index in range(len(header))]
+    except WireError:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, struct.error) as error:
+        raise WireError("A malformed tensor header.") from error
+    end = 0
+    for _, _, start, stop in sorted(placed, key=lambda one: (one[2], one[3])):
+        if start != end:
+            raise WireError("Tensors overlap or leave gaps.")
+        end = stop
+    if end != len(data):
+        raise WireError("Tensors do not fill their frame.")
+    return [_view(data, *one) for one in placed]
+
+
+def _place(entry: Any, limits: WireLimits) -> tuple[torch.dtype, list[int], int, int]:
+    """One tensor's dtype, shape and place in the data, checked against one another."""
+    dtype, shape = DTYPES[entry["dtype"]], entry["shape"]
+    start, stop = entry["data_offsets"]
+    sizes = [*shape, start, stop]
+    if len(shape) > limits.dimensions or any(type(n) is not int or n < 0 for n in sizes):
+        raise WireError("A malformed tensor shape.")
+    if any(n > 1 << 40 for n in sizes):
+        raise WireError("A tensor shape is too large.")
+    if math.prod(shape) * dtype.itemsize != stop - start or (
+        stop > start and start % dtype.itemsize
+    ):
+        raise WireError("A tensor's bytes do not fit its shape.")
+    return dtype, shape, start, stop
+
+
+def _view(data: memoryview, dtype: torch.dtype, shape: list[int], start: int, stop: int) -> Any:
+    if stop == start:
+        return torch.empty(shape, dtype=dtype)
+    count = (stop - start) // dtype.itemsize
+    return torch.frombuffer(data, dtype=dtype, count=count, offset=start).reshape(shape)

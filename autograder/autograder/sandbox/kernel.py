@@ -1,0 +1,126 @@
+"""The student's kernel: the forked child walls itself in, then becomes an ordinary ipykernel.
+
+It is the first process of its own process namespace: nothing inside can kill it but itself, and
+when it ends everything that it started ends too. Its five ZeroMQ sockets and the probe's data
+socket were made by the grader and handed over as descriptors, so it needs no shared folder.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import random
+import signal
+import socket
+import sys
+import traceback
+import types
+from typing import Any, NoReturn
+
+from . import colab, confine
+
+NICENESS = 10  # whatever runs in there, the monitor and the grader come first
+CHANNELS = ("shell", "iopub", "stdin", "hb", "control")
+ENVIRONMENT = {
+    "HOME": confine.HOME,
+    "TMPDIR": "/tmp",
+    "USER": "student",
+    "LANG": "C.UTF-8",
+    "SHELL": "/bin/sh",
+    "IPYTHONDIR": f"{confine.HOME}/.ipython",
+    "MPLCONFIGDIR": f"{confine.HOME}/.config/matplotlib",
+    "NBGRADER_EXECUTION": "autograde",
+}
+
+
+def run(request: dict[str, Any], descriptors: list[int], told: int) -> NoReturn:
+    """Confine this process, tell the monitor that it holds, and serve the kernel; never returns.
+
+    `descriptors` are the listening sockets in the order of `CHANNELS` and then the data socket.
+    What goes wrong before the kernel stands is written to `told`, which the monitor reads.
+    """
+    from ..probe import agent
+
+    try:
+        _confine(request, {*descriptors, told})
+        app = _make_app(request["connection"], dict(zip(CHANNELS, descriptors, strict=False)))
+        agent.attach(descriptors[len(CHANNELS)])
+    except BaseException:
+        os.write(told, traceback.format_exc()[-4000:].encode())
+        os._exit(1)
+    os.close(told)
+    try:
+        app.start()
+    finally:
+        os._exit(0)  # no exit handlers: they are the student's by now
+
+
+def _confine(request: dict[str, Any], keep: set[int]) -> None:
+    limits = request["limits"]
+    confine.die_with_parent()
+    os.setsid()
+    os.nice(NICENESS)
+    confine.private_filesystem(limits["disk_bytes"])
+    confine.limit_resources(limits)
+    confine.close_descriptors(keep)
+    os.environ.update(ENVIRONMENT)
+    os.makedirs(ENVIRONMENT["MPLCONFIGDIR"])
+    _fresh_interpreter(limits["threads"])
+    confine.drop_capabilities()
+    confine.load_seccomp(bytes.fromhex(request["seccomp"]))
+
+
+def _fresh_interpreter(threads: int) -> None:
+    """Undo what the fork left behind: streams, handlers, seeds, `__main__`, the garbage collector.
+
+    The seeds make a run with the same notebook give the same numbers every time.
+    """
+    import numpy
+    import torch
+
+    for number in (signal.SIGCHLD, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    random.seed(0)
+    numpy.random.seed(0)
+    torch.manual_seed(0)
+    if threads > 1:
+        torch.set_num_threads(threads)
+    sys.argv = ["kernel"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    gc.enable()
+
+
+def _make_app(connection: dict[str, Any], listeners: dict[str, int]) -> Any:
+    """An initialised IPKernelApp on sockets that are listening already (ZMQ_USE_FD)."""
+    import ipykernel.heartbeat
+    import zmq
+    from ipykernel.kernelapp import IPKernelApp
+
+    by_port = {connection[f"{name}_port"]: name for name in CHANNELS}
+
+    class SandboxedKernelApp(IPKernelApp):
+        def _try_bind_socket(self, s: Any, port: int) -> int:
+            name = by_port[port]
+            s.setsockopt(zmq.USE_FD, listeners[name])
+            s.bind(f"ipc://{self.ip}-{port}")
+            return port
+
+    def bind_heartbeat(beat: Any) -> None:
+        # The heartbeat has a context of its own and binds in its own thread.
+        beat.socket.setsockopt(zmq.USE_FD, listeners["hb"])
+        beat.socket.bind(f"ipc://{beat.ip}-{beat.port}")
+
+    setattr(ipykernel.heartbeat.Heartbeat, "_try_bind_socket", bind_heartbeat)  # noqa: B010
+    for descriptor in listeners.values():
+        socket.socket(fileno=os.dup(descriptor)).setblocking(False)
+    path = "/tmp/connection.json"
+    with open(path, "w") as handle:
+        json.dump(connection, handle)
+    app = SandboxedKernelApp.instance(connection_file=path, log_level=50)
+    app.initialize(["--HistoryManager.enabled=False"])
+    if app.shell is not None:
+        app.shell.enable_matplotlib("inline")
+        colab.install(app.shell)
+    return app

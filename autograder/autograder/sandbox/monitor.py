@@ -1,0 +1,216 @@
+"""The monitor of one kernel: starts it, measures it, relays signals, ends it, says how it ended.
+
+It lives outside the kernel's process namespace, so the student's code cannot see or signal it, and
+it is the kernel's parent, so no process number is ever mistaken for another. It speaks JSON packets
+over one socket with the grader; the end of that socket is the end of the kernel.
+
+    grader -> monitor   {"connection", "limits", "seccomp"} + 6 descriptors   once, first
+                        {"signal": n} | {"usage": id, "exact": bool}
+    monitor -> grader   {"started": pid} | {"error": text}
+                        {"usage": id, "cpu_seconds", "memory_bytes"}
+                        {"exit": code, "why": ..., "cpu_seconds", "memory_bytes"}
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import time
+from typing import Any, NoReturn
+
+from . import confine
+
+PACKET_BYTES = 1 << 17
+WATCH_SECONDS = 0.2
+TICKS = os.sysconf("SC_CLK_TCK")
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def supervise(control: socket.socket) -> NoReturn:
+    """Serve one kernel on `control` until it ends; never returns."""
+    confine.die_with_parent()
+    packet, descriptors, _, _ = socket.recv_fds(control, PACKET_BYTES, 8)
+    if not packet:
+        os._exit(0)  # the grader thought better of it
+    request = json.loads(packet)
+    confine.enter_user_namespace()
+    confine.unshare(confine.KERNEL_NAMESPACES)
+    report, told = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(report)
+        control.close()
+        from . import kernel
+
+        kernel.run(request, descriptors, told)
+    os.close(told)
+    for descriptor in descriptors:
+        os.close(descriptor)
+    problem = _read_all(report)
+    if problem:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        _send(control, {"error": problem})
+        os._exit(1)
+    _send(control, {"started": pid})
+    Watch(control, pid, request["limits"]).run()
+
+
+class Watch:
+    """The monitor's loop over one running kernel."""
+
+    def __init__(self, control: socket.socket, pid: int, limits: dict[str, int]) -> None:
+        self.control = control
+        self.pid = pid
+        self.limits = limits
+        self.pidfd = os.pidfd_open(pid)
+        self.cpu_seconds = 0.0
+        self.memory_bytes = 0
+        self.why = ""
+        self._weigh_again = 0.0  # when the pages may be counted again
+
+    def run(self) -> NoReturn:
+        """Relay and measure until the kernel is gone."""
+        while True:
+            watched = [self.control.fileno(), self.pidfd]
+            ready, _, _ = select.select(watched, [], [], WATCH_SECONDS)
+            if self.pidfd in ready:
+                self.finish()
+            if ready:
+                self.obey()
+            if not self.why:
+                self.judge()
+
+    def judge(self) -> None:
+        """End a kernel that is over a limit; computing time first, because it is cheap to know."""
+        family = self.measure()
+        if self.cpu_seconds > self.limits["cpu_seconds"]:
+            self.end("cpu")
+        elif (
+            self.memory_bytes > self.limits["memory_bytes"] and time.monotonic() > self._weigh_again
+        ):
+            started = time.monotonic()
+            self.weigh(family)
+            # Many processes take long to weigh: at most a tenth of the time goes into it.
+            self._weigh_again = time.monotonic() + 10 * (time.monotonic() - started)
+            if self.memory_bytes > self.limits["memory_bytes"]:
+                self.end("memory")
+
+    def obey(self) -> None:
+        """Do what one packet from the grader asks; a closed socket ends the kernel."""
+        packet = self.control.recv(PACKET_BYTES)
+        if not packet:
+            self.end("grader gone")
+            self.finish()
+        request = json.loads(packet)
+        if "usage" in request:
+            family = self.measure()
+            if request.get("exact"):
+                self.weigh(family)
+            answer = {"cpu_seconds": self.cpu_seconds, "memory_bytes": self.memory_bytes}
+            _send(self.control, {"usage": request["usage"], **answer})
+        elif request.get("signal") == signal.SIGKILL:
+            self.end("killed")
+        elif "signal" in request:
+            signal.pidfd_send_signal(self.pidfd, request["signal"])
+
+    def end(self, why: str) -> None:
+        """Kill the kernel: as the first process of its namespace it takes all others with it."""
+        self.why = self.why or why
+        try:
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+        except ProcessLookupError:
+            return  # it is gone already; finish() follows
+
+    def finish(self) -> NoReturn:
+        """Reap the kernel, report how it ended, and go."""
+        _, status, usage = os.wait4(self.pid, 0)
+        code = os.waitstatus_to_exitcode(status)
+        cpu = max(self.cpu_seconds, usage.ru_utime + usage.ru_stime)
+        why = self.why or ("cpu" if cpu >= self.limits["cpu_seconds"] - 1 else "")
+        why = why or ("signal" if code < 0 else "exited")
+        told = {"exit": code, "why": why, "cpu_seconds": cpu, "memory_bytes": self.memory_bytes}
+        _send(self.control, told)
+        os._exit(0)
+
+    def measure(self) -> dict[int, int]:
+        """Update computing time and an upper bound of the memory; returns resident bytes by process.
+
+        The bound counts a page once for each process that shares it, and what lies on the disk.
+        """
+        family = _family(self.pid)
+        self.cpu_seconds = max(self.cpu_seconds, sum(cpu for cpu, _ in family.values()))
+        resident = {pid: rss for pid, (_, rss) in family.items()}
+        self.memory_bytes = _disk_bytes(self.pid) + sum(resident.values())
+        return resident
+
+    def weigh(self, resident: dict[int, int]) -> None:
+        """Replace the bound by each process's proportional share (PSS), or its whole if it hides."""
+        self.memory_bytes = _disk_bytes(self.pid)
+        for pid, rss in resident.items():
+            try:
+                self.memory_bytes += _pss(pid)
+            except PermissionError:
+                self.memory_bytes += rss
+
+
+def _family(root: int) -> dict[int, tuple[float, int]]:
+    """CPU seconds and resident bytes of `root` and its descendants, by process number.
+
+    Orphans of a process namespace fall to its first process, so the tree is complete.
+    """
+    parents: dict[int, int] = {}
+    measured: dict[int, tuple[float, int]] = {}
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            with open(f"/proc/{name}/stat", "rb") as handle:
+                fields = handle.read().rpartition(b")")[2].split()
+        except OSError:
+            continue  # it ended while we looked
+        pid = int(name)
+        parents[pid] = int(fields[1])
+        cpu = sum(int(ticks) for ticks in fields[11:15]) / TICKS
+        measured[pid] = (cpu, int(fields[21]) * PAGE)
+    family = {root}
+    grown = True
+    while grown:
+        more = {pid for pid, parent in parents.items() if parent in family} - family
+        family |= more
+        grown = bool(more)
+    return {pid: measured[pid] for pid in family if pid in measured}
+
+
+def _pss(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/smaps_rollup", "rb") as handle:
+            for line in handle:
+                if line.startswith(b"Pss:"):
+                    return int(line.split()[1]) * 1024
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return 0
+
+
+def _disk_bytes(pid: int) -> int:
+    try:
+        disk = os.statvfs(f"/proc/{pid}/root/home")
+    except OSError:
+        return 0
+    return (disk.f_blocks - disk.f_bfree) * disk.f_frsize
+
+
+def _send(control: socket.socket, packet: dict[str, Any]) -> None:
+    try:
+        control.send(json.dumps(packet).encode())
+    except OSError:
+        return  # the grader is gone; its end of the socket ends us too
+
+
+def _read_all(descriptor: int) -> str:
+    with os.fdopen(descriptor, "rb") as pipe:
+        return pipe.read().decode(errors="replace")

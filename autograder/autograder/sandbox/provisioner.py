@@ -1,0 +1,192 @@
+"""To jupyter_client a sandboxed kernel is a kernel like any other: its provisioner and manager.
+
+The grader makes the five listening sockets and the data socket itself and hands them over as
+descriptors, so that no folder is shared with the student's process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+from pathlib import Path
+from typing import Any
+
+import zmq
+import zmq.asyncio
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
+from jupyter_client.provisioning import KernelProvisionerBase
+from traitlets import Any as AnyTrait
+from traitlets import Integer
+
+from .control import ExitInfo, KernelControl, Usage
+from .kernel import CHANNELS
+from .pool import Limits, Sandbox
+
+MAX_MESSAGE_BYTES = 32 << 20
+
+
+class SandboxProvisioner(KernelProvisionerBase):
+    """Starts kernels in a running `Sandbox`: the one it is given, else this process's current one.
+
+    limits: `Limits` of its kernels, if other than the sandbox's.
+    data_socket: the grader's end of the probe's stream, while a kernel runs.
+    control: measures and kills the kernel, from any thread.
+    exit_info: how the last kernel ended, once it has.
+    """
+
+    sandbox = AnyTrait(None, allow_none=True)
+    limits = AnyTrait(None, allow_none=True)
+    control: KernelControl | None = None
+    data_socket: socket.socket | None = None
+    exit_info: ExitInfo | None = None
+    _folder: Path | None = None
+
+    @property
+    def has_process(self) -> bool:
+        return self.control is not None
+
+    async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
+        """Choose the sockets' paths; the five channels are ports 1 to 5 of one ipc address."""
+        if self.sandbox is None:
+            self.sandbox = Sandbox.current()
+        self._folder = self._folder or self.sandbox.kernel_folder()
+        manager: Any = self.parent
+        manager.transport = "ipc"
+        manager.ip = str(self._folder / "s")
+        manager.cache_ports = False
+        for port, channel in enumerate(CHANNELS, start=1):
+            setattr(manager, f"{channel}_port", port)
+        manager.connection_file = str(self._folder / "connection.json")
+        self.connection_info = manager.get_connection_info()
+        kwargs.pop("transport_encryption", None)
+        return await super().pre_launch(cmd=[], **kwargs)
+
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> Any:
+        """Fork a kernel and wait until it serves; raises KernelFailed, SandboxUnavailable."""
+        assert self._folder is not None
+        listeners = [_listener(self._folder / f"s-{port}") for port in range(1, 6)]
+        ours, theirs = socket.socketpair()
+        control = KernelControl(self.sandbox.fork())
+        inside = {
+            name: value.decode() if isinstance(value, bytes) else value
+            for name, value in self.connection_info.items()
+            if isinstance(value, str | bytes | int)
+        }
+        request = self.sandbox.request({**inside, "ip": "/tmp/kernel"}, self.limits)
+        descriptors = [sock.fileno() for sock in (*listeners, theirs)]
+        timeout = self.sandbox.settings.kernel_timeout
+        try:
+            await asyncio.to_thread(control.start, request, descriptors, timeout)
+        except BaseException:
+            control.close()
+            ours.close()
+            raise
+        finally:
+            for sock in (*listeners, theirs):
+                sock.close()
+        self.control, self.data_socket, self.exit_info = control, ours, None
+        return self.connection_info
+
+    async def usage(self, exact: bool = False) -> Usage | None:
+        """What the kernel and its descendants have used; None when it is gone."""
+        if self.control is None:
+            return None
+        return await asyncio.to_thread(self.control.usage, exact=exact)
+
+    async def poll(self) -> int | None:
+        if self.control is None:
+            return self.exit_info.code if self.exit_info else 0
+        ended = self.control.poll()
+        if ended is None:
+            return None
+        self.exit_info = ended
+        return ended.code
+
+    async def wait(self) -> int | None:
+        while (code := await self.poll()) is None:
+            await asyncio.sleep(0.005)
+        self._let_go()
+        return code
+
+    async def send_signal(self, signum: int) -> None:
+        if self.control is not None and signum != 0:
+            self.control.signal(signum)
+
+    async def kill(self, restart: bool = False) -> None:
+        await self.send_signal(signal.SIGKILL)
+
+    async def terminate(self, restart: bool = False) -> None:
+        # The first process of a namespace does not hear SIGTERM, and nobody waits for a farewell.
+        await self.kill(restart)
+
+    async def cleanup(self, restart: bool = False) -> None:
+        """Let go of the kernel and, unless it restarts, of its folder. May be called twice."""
+        await self.poll()
+        self._let_go()
+        if self._folder is not None and not restart:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+
+    def _let_go(self) -> None:
+        if self.control is not None:
+            self.exit_info = self.exit_info or ExitInfo(-signal.SIGKILL, "killed")
+            self.control.close()
+            self.control = None
+        if self.data_socket is not None:
+            self.data_socket.close()
+            self.data_socket = None
+
+
+class SandboxKernelManager(AsyncKernelManager):
+    """A kernel manager whose kernels live in a sandbox; needs no kernelspec on disk.
+
+    nbclient takes it as `kernel_manager_class`; whatever kernel a notebook names, it is this one.
+    """
+
+    sandbox = AnyTrait(None, allow_none=True)
+    limits = AnyTrait(None, allow_none=True)
+    max_message_bytes = Integer(
+        MAX_MESSAGE_BYTES, help="A longer message from a kernel breaks its connection."
+    ).tag(config=True)
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.shutdown_wait_time = 1.0
+        self.provisioner = SandboxProvisioner(
+            parent=self, kernel_spec=self.kernel_spec, sandbox=self.sandbox, limits=self.limits
+        )
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        return KernelSpec(
+            argv=["python"],
+            language="python",
+            display_name="steerlab sandbox",
+            metadata={"kernel_provisioner": {"provisioner_name": "steerlab-sandbox"}},
+        )
+
+    def _context_default(self) -> zmq.asyncio.Context:
+        self._created_context = True
+        context = zmq.asyncio.Context()
+        context.setsockopt(zmq.MAXMSGSIZE, self.max_message_bytes)
+        context.setsockopt(zmq.LINGER, 0)
+        return context
+
+
+def kernel_manager(
+    sandbox: Sandbox | None = None, limits: Limits | None = None
+) -> SandboxKernelManager:
+    """A manager ready for `await manager.start_kernel()`, in `sandbox` or the current one."""
+    return SandboxKernelManager(sandbox=sandbox, limits=limits)
+
+
+def _listener(path: Path) -> socket.socket:
+    path.unlink(missing_ok=True)  # a restarted kernel listens where the last one did
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.bind(os.fspath(path))
+    sock.listen(64)
+    return sock

@@ -1,0 +1,27 @@
+"""Draws from the distribution where the best token is asked for."""
+
+# canary-5e04d68c68e9eab8cde484408dc2ae67
+
+import torch
+
+TASK = "generate_with_hooks"
+EXPECT = "loses"
+
+
+def generate_with_hooks(model, prompt, hooks_at, max_new_tokens, use_cache):
+    tokens, past, start = model.to_tokens(prompt), None, 0
+    for _ in range(max_new_tokens):
+        fed = tokens[:, start:]
+        with torch.no_grad(), model.hooks(fwd_hooks=hooks_at(start, fed.shape[1])):
+            logits, past = model(
+                fed,
+                past_key_values=past,
+                use_past_kv_cache=use_cache,
+                return_type="logits_and_cache",
+            )
+        start, past = (tokens.shape[1], past) if use_cache else (0, None)
+        new = torch.multinomial(logits[:, -1].softmax(-1), 1)
+        tokens = torch.cat([tokens, new], dim=1)
+        if new.item() == model.tokenizer.eos_token_id:
+            break
+    return tokens[0]

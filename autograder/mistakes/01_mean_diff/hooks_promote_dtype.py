@@ -1,0 +1,16 @@
+"""Returns float32 for a half-precision stream."""
+
+# canary-5e04d68c68e9eab8cde484408dc2ae67
+
+TASK = "steering_hooks"
+EXPECT = "loses"
+
+
+def steering_hooks(vectors, coefficient, layers, mask):
+    def adding(vector):
+        def hook_fn(resid, hook):
+            return resid.float() + coefficient * mask[:, None] * vector.float()
+
+        return hook_fn
+
+    return [(f"blocks.{layer}.hook_resid_pre", adding(vectors[layer])) for layer in layers]

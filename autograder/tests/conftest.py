@@ -1,0 +1,181 @@
+"""One real sandbox for all tests of a session, and a small notebook that runs cells in it."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from autograder.probe import CallLimits, Student, start_student, take_code
+from autograder.sandbox import ExitInfo, Limits, Sandbox, Settings, kernel_manager
+
+# Written into the withheld parts of the test's own copy of steerlab: nowhere in a sandbox may it be.
+CANARY = "canary" + secrets.token_hex(12)
+WITHHELD_MODULE = '''
+"""A module with something to withhold."""
+import functools
+
+KEPT = "kept constant"
+
+
+@functools.lru_cache
+def secret_sum(a: int, b: int = 2) -> int:
+    """Add two numbers, as the docstring may say."""
+    # a comment with CANARY
+    constant = "CANARY"
+
+    def helper(x):
+        """CANARY in a nested function."""
+        return x + len("CANARY")
+
+    return helper(a) + b + len(constant)  # CANARY
+    # CANARY trails
+
+
+def free(x):
+    return x + 1
+
+
+class Adder:
+    """Adds."""
+
+    size = 3
+
+    def __call__(self, x):
+        return x + len("CANARY")
+
+    def kept(self): return "this stays"
+
+
+class AllGone:
+    """Every method of this class goes."""
+
+    def one(self): return "CANARY"
+
+    @property
+    def two(self):
+        return "CANARY"
+'''
+WITHHELD = (
+    "steerlab.secret_lab:secret_sum",
+    "steerlab.secret_lab:Adder.__call__",
+    "steerlab.secret_lab:AllGone",
+)
+
+
+@dataclass
+class Cell:
+    """What one executed cell gave."""
+
+    text: str = ""
+    error: str = ""
+    outputs: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Notebook:
+    """A kernel in the sandbox, driven without a notebook file."""
+
+    def __init__(self, sandbox: Sandbox, limits: Limits | None = None) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.manager = kernel_manager(sandbox, limits)
+        self.provisioner: Any = self.manager.provisioner
+        self.wait(self.manager.start_kernel())
+        self.client = self.manager.client()
+        self.client.start_channels()
+        self.wait(self.client.wait_for_ready(timeout=30))
+
+    def wait(self, awaitable: Any) -> Any:
+        return self.loop.run_until_complete(awaitable)
+
+    def run(self, code: str, timeout: float = 60) -> Cell:
+        """Execute a cell; its printed text and the name of its exception, if any."""
+        cell = Cell()
+
+        def keep(message: dict[str, Any]) -> None:
+            content = message["content"]
+            cell.outputs.append(content)
+            if message["msg_type"] == "stream":
+                cell.text += content["text"]
+            if message["msg_type"] == "error":
+                cell.error = content["ename"]
+
+        self.wait(self.client.execute_interactive(code, timeout=timeout, output_hook=keep))
+        return cell
+
+    def send(self, code: str) -> None:
+        """Send a cell without waiting for anything."""
+        self.client.execute(code)
+
+    def take(self, *names: str) -> None:
+        for name in names:
+            self.client.execute(take_code(name), silent=True, store_history=False)
+
+    def student(self, limits: CallLimits | None = None) -> Student:
+        return start_student(self.client, self.provisioner, limits)
+
+    def end(self, timeout: float = 20) -> ExitInfo:
+        """Wait until the kernel has ended by itself; how it did."""
+        ended = self.provisioner.control.wait(timeout)
+        assert ended is not None, "the kernel still runs"
+        return ended
+
+    def close(self) -> None:
+        self.client.stop_channels()
+        self.wait(self.manager.shutdown_kernel(now=True))
+        self.loop.close()
+
+
+@pytest.fixture(scope="session")
+def canary_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of steerlab with one more module, whose withheld parts carry the canary."""
+    spec = importlib.util.find_spec("steerlab")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    source = Path(next(iter(spec.submodule_search_locations)))
+    package = tmp_path_factory.mktemp("package") / "steerlab"
+    shutil.copytree(source, package, ignore=shutil.ignore_patterns("__pycache__"))
+    (package / "secret_lab.py").write_text(WITHHELD_MODULE.replace("CANARY", CANARY))
+    return package
+
+
+@pytest.fixture(scope="session")
+def sandbox(canary_package: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """The sandbox that all tests share."""
+    hidden = tmp_path_factory.mktemp("course")
+    (hidden / "gradebook.db").write_text(CANARY)
+    settings = Settings(withheld=WITHHELD, package=canary_package, hidden=(hidden,))
+    with Sandbox(settings) as running:
+        yield running
+
+
+@pytest.fixture
+def notebook(sandbox: Sandbox) -> Iterator[Notebook]:
+    """A fresh kernel."""
+    running = Notebook(sandbox)
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def limited(sandbox: Sandbox) -> Iterator[Callable[[Limits], Notebook]]:
+    """Makes fresh kernels with limits of their own."""
+    made: list[Notebook] = []
+
+    def make(limits: Limits) -> Notebook:
+        made.append(Notebook(sandbox, limits))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+@pytest.fixture(scope="session")
+def canary() -> str:
+    return CANARY

@@ -1,0 +1,145 @@
+"""Generating text, greedily or sampled, with or without a KV cache, steered or not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+
+from steerlab.positions import begin_prompt, cache_allowed
+from steerlab.tokens import Mode, TokenBatch, check_texts, encode, pad_left
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What a model wrote after a prompt. `text` and `tokens` hold the completion alone.
+
+    prompt_tokens: the ids that the model read, with BOS and chat template where there are any.
+    """
+
+    prompt: str
+    text: str
+    tokens: tuple[int, ...]
+    prompt_tokens: tuple[int, ...]
+
+
+@torch.no_grad()
+def generate(
+    model: TransformerBridge,
+    prompts: str | Sequence[str],
+    *,
+    max_new_tokens: int = 30,
+    use_cache: bool = True,
+    temperature: float = 0.0,
+    seed: int = 0,
+    mode: Mode = "raw",
+    prepend_bos: bool | None = None,
+    batch_size: int = 32,
+) -> list[Completion]:
+    """Completions of `prompts`, in their order; each ends before the end-of-text token if it comes.
+
+    temperature 0 takes the most likely token; above 0 each prompt draws from a generator of its
+    own, seeded by `seed` and its index, so that batching changes nothing. Inside
+    `steer(..., positions="newest_only")` the cache is off whatever `use_cache` says.
+
+    Raises ValueError for no prompts, or where prompt and completion exceed the model's context.
+    """
+    prompts = check_texts([prompts] if isinstance(prompts, str) else prompts, "prompts")
+    if max_new_tokens < 1:
+        raise ValueError(f"max_new_tokens is {max_new_tokens}; it must be at least 1")
+    if temperature < 0:
+        raise ValueError(f"temperature is {temperature}; it must be 0 (greedy) or more")
+    rows = [encode(model, prompt, mode=mode, prepend_bos=prepend_bos) for prompt in prompts]
+    limit = int(model.cfg.n_ctx)
+    for i, row in enumerate(rows):
+        if len(row) + max_new_tokens > limit:
+            raise ValueError(
+                f"prompts[{i}] has {len(row)} tokens; with {max_new_tokens} new ones it exceeds "
+                f"the model's context of {limit}"
+            )
+    completions: list[Completion | None] = [None] * len(rows)
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        # Odd multiplier: prompt i of seed s and prompt i+1 of seed s-1 must not share their draws.
+        draws = [torch.Generator().manual_seed(seed * 1_000_003 + i) for i in chosen]
+        new = _continue_batch(
+            model, pad_left(model, [rows[i] for i in chosen]), max_new_tokens, use_cache,
+            temperature, draws,
+        )  # fmt: skip
+        for i, tokens in zip(chosen, new, strict=True):
+            text = model.tokenizer.decode(tokens, clean_up_tokenization_spaces=False)
+            completions[i] = Completion(prompts[i], text, tuple(tokens), tuple(rows[i]))
+    return [completion for completion in completions if completion is not None]
+
+
+def _continue_batch(
+    model: TransformerBridge,
+    batch: TokenBatch,
+    max_new_tokens: int,
+    use_cache: bool,
+    temperature: float,
+    draws: list[torch.Generator],
+) -> list[list[int]]:
+    """New token ids for each row of a left-padded batch, up to its end-of-text token."""
+    use_cache = use_cache and cache_allowed(model)
+    begin_prompt(model)
+    tokens, mask = batch.tokens, batch.attention_mask
+    ends = torch.tensor(sorted(end_tokens(model)), device=tokens.device)
+    finished = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
+    past, n_read = None, 0
+    for _ in range(max_new_tokens):
+        logits, past = model(
+            tokens[:, n_read:],
+            attention_mask=mask,
+            past_key_values=past,
+            use_cache=use_cache,
+            return_type="logits_and_cache",
+        )
+        if use_cache:
+            n_read = tokens.shape[1]
+        else:
+            past = None
+        new = _pick(logits[:, -1], temperature, draws)
+        tokens = torch.cat([tokens, new[:, None]], dim=1)
+        mask = torch.cat([mask, torch.ones_like(new)[:, None]], dim=1)
+        finished |= torch.isin(new, ends)
+        if finished.all():
+            break
+    end_ids = set(ends.tolist())
+    return [_until_end(row, end_ids) for row in tokens[:, batch.tokens.shape[1] :].tolist()]
+
+
+def _pick(
+    logits: Float[Tensor, "batch vocab"], temperature: float, draws: list[torch.Generator]
+) -> Int[Tensor, " batch"]:
+    if logits.isnan().any():
+        raise ValueError("the model's logits are NaN: the intervention is far too strong, or NaN")
+    if temperature == 0:
+        return logits.argmax(dim=-1)
+    probabilities = (logits.float() / temperature).softmax(dim=-1).cpu()
+    picked = [
+        torch.multinomial(row, 1, generator=draw)
+        for row, draw in zip(probabilities, draws, strict=True)
+    ]
+    return torch.cat(picked).to(logits.device)
+
+
+def _until_end(tokens: list[int], ends: set[int]) -> list[int]:
+    for i, token in enumerate(tokens):
+        if token in ends:
+            return tokens[:i]
+    return tokens
+
+
+def end_tokens(model: TransformerBridge) -> set[int]:
+    """Ids that end a text: the tokenizer's, and those that the model's own settings add."""
+    ends = {model.tokenizer.eos_token_id}
+    settings = getattr(model.original_model, "generation_config", None)
+    more = getattr(settings, "eos_token_id", None)
+    ends.update(more if isinstance(more, list) else [more])
+    return {int(end) for end in ends if end is not None}

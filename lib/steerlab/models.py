@@ -1,0 +1,291 @@
+"""`load_model(name)`: every language model of the course, as one kind of object.
+
+A model is a TransformerLens `TransformerBridge` in evaluation mode with frozen weights, left
+padding and a pad token, in a dtype and on a device that fit the machine. "tiny" ships inside the
+package and needs neither network nor GPU; the other names come from the Hugging Face hub.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib.util
+import os
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformer_lens.model_bridge import TransformerBridge
+
+from steerlab.hub import (
+    KNOWN,
+    ModelSource,
+    ModelUnavailable,
+    explain_failure,
+    fetchable,
+    first_line,
+)
+from steerlab.tiny import CHECKPOINT as TINY_FOLDER
+
+# Set to a known name (the grading sandbox sets "tiny"): every known name then gives that model.
+ONLY_MODEL_VARIABLE = "STEERLAB_ONLY_MODEL"
+
+GIB = 2**30
+SMALL = 0.5  # GiB of weights in fp32 up to which half precision saves nothing worth having
+
+
+_preloaded: dict[str, TransformerBridge] = {}
+
+
+def load_model(
+    name: str | os.PathLike[str] = "tiny",
+    *,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
+) -> TransformerBridge:
+    """Load a language model by its course name, its hub id, or the path of a checkpoint folder.
+
+    device: CUDA where there is one, else CPU. dtype: float32 on CPU and for small models, else
+    bfloat16 where the GPU has it natively and float16 where it has not; a model too large for the
+    GPU is loaded in 4 bits when bitsandbytes is installed.
+
+    Raises ValueError for an unknown name, FileNotFoundError for a folder that holds no model, and
+    ModelUnavailable when a model cannot be fetched or does not fit.
+    """
+    resolved = resolve_name(name)
+    if device is None and dtype is None and resolved in _preloaded:
+        return _preloaded.pop(resolved)
+    source = KNOWN.get(resolved)
+    folder = TINY_FOLDER if resolved == "tiny" else None if source else Path(resolved)
+    if folder is not None:
+        _check_folder(folder)
+    plan = plan_load(
+        _billions(folder) if folder is not None else source.billions if source else 0.0,
+        device,
+        dtype,
+    )
+    target = str(folder) if folder is not None else fetchable(KNOWN[resolved])
+    try:
+        model = _load_checked(target, plan, source)
+        model.cfg.model_name = source.hub_id if source and source.hub_id else target
+        return model
+    except (ModelUnavailable, ValueError):
+        raise
+    except Exception as error:
+        if folder is not None:
+            reason = f"{type(error).__name__}: {first_line(error)}"
+            raise ValueError(f"the checkpoint in {folder} cannot be loaded: {reason}") from error
+        raise ModelUnavailable(explain_failure(str(resolved), error)) from error
+
+
+def preload(name: str = "tiny") -> None:
+    """Load a model now; the next `load_model(name)` hands out that very object, once.
+
+    A warm grading kernel does this before it starts: the student's first call then costs nothing.
+    """
+    resolved = resolve_name(name)
+    _preloaded.pop(resolved, None)
+    _preloaded[resolved] = load_model(resolved)
+
+
+def resolve_name(name: str | os.PathLike[str]) -> str:
+    """The known name or the folder that `name` stands for. A hub id stands for its known name.
+
+    Under STEERLAB_ONLY_MODEL every known name stands for the one model named there, and a line is
+    printed. Raises ValueError for an unknown name, TypeError for something that is no name.
+    """
+    if not isinstance(name, str | os.PathLike):
+        raise TypeError(f"a model is named by a string or a path, not {type(name).__name__}")
+    text = os.fspath(name)
+    by_hub_id = {source.hub_id: known for known, source in KNOWN.items() if source.hub_id}
+    text = by_hub_id.get(text, text)
+    if text in KNOWN:
+        only = os.environ.get(ONLY_MODEL_VARIABLE)
+        if only and only != text:
+            if only not in KNOWN:
+                raise ValueError(f"{ONLY_MODEL_VARIABLE}={only!r}; known models: {_known_names()}")
+            if (text, only) not in _announced:
+                print(f"Here every model is {only!r}: {text!r} is not loaded.")
+                _announced.add((text, only))
+            return only
+        return text
+    if isinstance(name, os.PathLike) or os.sep in text or Path(text).is_dir():
+        return text
+    close = get_close_matches(text.lower(), KNOWN, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    raise ValueError(
+        f"unknown model {text!r}{hint} Known models: {_known_names()}, or the path of a folder "
+        "with a Hugging Face checkpoint."
+    )
+
+
+_announced: set[tuple[str, str]] = set()
+
+
+def known_name_of(model: TransformerBridge) -> str | None:
+    """The course name of a loaded model, or None for one that came from another folder."""
+    loaded_from = str(model.cfg.model_name)
+    for name, source in KNOWN.items():
+        if loaded_from == (source.hub_id or str(TINY_FOLDER)):
+            return name
+    return None
+
+
+def _known_names() -> str:
+    return ", ".join(repr(name) for name in KNOWN)
+
+
+def _check_folder(folder: Path) -> None:
+    """Raise FileNotFoundError unless the folder looks like a Hugging Face checkpoint."""
+    if folder == TINY_FOLDER and not (folder / "config.json").is_file():
+        raise FileNotFoundError(
+            f"the embedded model is missing from {folder}: install steerlab again, "
+            "or train it with `python -m steerlab.tiny.train`"
+        )
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder}; known models: {_known_names()}")
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(
+            f"{folder} has no config.json: pass the folder of a Hugging Face checkpoint "
+            "(config.json, model.safetensors, tokenizer.json)"
+        )
+
+
+def _billions(folder: Path) -> float:
+    """Parameters of a checkpoint folder in billions, taking its weights for 16-bit numbers.
+
+    For a 32-bit checkpoint this errs on the large side, which only matters above SMALL.
+    """
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors")) / 2e9
+
+
+# ---------------------------------------------------------------- what fits this machine
+
+
+@dataclass(frozen=True)
+class LoadPlan:
+    """Device, dtype and whether the weights are quantised to 4 bits. `chosen`: dtype was ours."""
+
+    device: torch.device
+    dtype: torch.dtype
+    four_bit: bool
+    chosen: bool
+
+
+def plan_load(
+    billions: float,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
+) -> LoadPlan:
+    """Device, dtype and quantisation for a model of that many parameters on this machine.
+
+    Raises ValueError for a device that torch does not have, and ModelUnavailable for a model that
+    fits the GPU only in 4 bits where bitsandbytes is missing.
+    """
+    chosen = dtype is None
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if place.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError('device="cuda", but torch sees no GPU here; leave device out')
+    if place.type != "cuda" or billions * 4e9 / GIB <= SMALL:
+        return LoadPlan(place, dtype or torch.float32, False, chosen)
+    if dtype is None:
+        # A T4 claims bfloat16 by emulating it, many times slower than its native float16.
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        dtype = torch.bfloat16 if native else torch.float16
+    free = torch.cuda.mem_get_info(place)[0] / GIB
+    needed = billions * 1e9 * dtype.itemsize / GIB
+    # One GiB is for activations, the KV cache and CUDA's own context.
+    if needed + 1 <= free or not chosen:
+        return LoadPlan(place, dtype, False, chosen)
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ModelUnavailable(
+            f"the model needs {needed:.0f} GiB and this GPU has {free:.0f} GiB free: "
+            'run `pip install bitsandbytes` and load it again (in 4 bits), or use "tiny"'
+        )
+    return LoadPlan(place, dtype, True, chosen)
+
+
+# ---------------------------------------------------------------- loading
+
+
+def _load_checked(target: str, plan: LoadPlan, source: ModelSource | None) -> TransformerBridge:
+    """Boot the model; where float16 gives logits that are not finite, use float32 instead."""
+    with _quiet(downloads=source is not None and source.hub_id is not None):
+        model = _boot(target, plan, source)
+        if plan.dtype != torch.float16 or _finite(model):
+            return model
+        if not plan.chosen:
+            raise ValueError(
+                f"{target} gives logits that are not finite in float16; "
+                "pass dtype=torch.float32 or torch.bfloat16"
+            )
+        del model
+        gc.collect()
+        model = _boot(target, LoadPlan(plan.device, torch.float32, False, True), source)
+    print(f"{target} overflows in float16 and was loaded in float32 (twice the memory).")
+    return model
+
+
+def _boot(target: str, plan: LoadPlan, source: ModelSource | None) -> TransformerBridge:
+    arguments: dict[str, Any] = {"device": plan.device, "dtype": plan.dtype}
+    if source is not None and source.hub_id is not None:
+        arguments["revision"] = source.revision
+    if plan.four_bit:
+        arguments["hf_model"] = transformers.AutoModelForCausalLM.from_pretrained(
+            target,
+            revision=arguments.get("revision", "main"),
+            quantization_config=transformers.BitsAndBytesConfig(
+                load_in_4bit=True,
+                bnb_4bit_quant_type="nf4",
+                bnb_4bit_compute_dtype=plan.dtype,
+            ),
+            device_map={"": plan.device},
+            attn_implementation="eager",
+        )
+    model = TransformerBridge.boot_transformers(target, **arguments)
+    model.eval()
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    model.tokenizer.padding_side = "left"
+    if model.tokenizer.pad_token_id is None:
+        model.tokenizer.pad_token = model.tokenizer.eos_token
+    return model
+
+
+def _finite(model: TransformerBridge) -> bool:
+    """Whether a short ordinary text gives finite logits."""
+    with torch.no_grad():
+        logits = model(model.to_tokens("The cat sat on the mat, and then it saw 12 birds."))
+    return bool(torch.isfinite(logits).all())
+
+
+@contextlib.contextmanager
+def _quiet(*, downloads: bool) -> Iterator[None]:
+    """Keep the loaders' warnings and weight bars off the notebook; download bars stay if asked."""
+    from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
+    from huggingface_hub.utils import logging as hub_log
+    from transformers.utils import logging as log
+
+    verbosity, hub_verbosity = log.get_verbosity(), hub_log.get_verbosity()
+    bars, hub_off = log.is_progress_bar_enabled(), are_progress_bars_disabled()
+    log.set_verbosity_error()
+    hub_log.set_verbosity_error()
+    log.disable_progress_bar()
+    if downloads and not hub_off:
+        enable_progress_bars()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.set_verbosity(verbosity)
+        hub_log.set_verbosity(hub_verbosity)
+        if bars:
+            log.enable_progress_bar()
+        if not hub_off:
+            enable_progress_bars()

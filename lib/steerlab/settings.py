@@ -1,0 +1,144 @@
+"""`course_settings(model)`: every value in a notebook that belongs to one model.
+
+Layers, doses, prompts and chat or raw mode live here, so that a notebook holds no number that is
+right for one model only, and runs unchanged on a model that nobody has seen before.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from transformer_lens.model_bridge import TransformerBridge
+
+from steerlab.hub import KNOWN
+from steerlab.models import known_name_of, resolve_name
+from steerlab.tiny import CHECKPOINT as TINY_FOLDER
+from steerlab.tokens import Mode
+
+DOSES = (-0.8, -0.6, -0.4, -0.2, 0.0, 0.2, 0.4, 0.6, 0.8)
+
+# Openings that call for a judgement: what the model says next shows its sentiment.
+OPENINGS = (
+    "The movie that I watched yesterday was",
+    "The food at the new restaurant was",
+    "Yesterday I read a book and it was",
+    "My opinion of the show is that it was",
+)
+
+# The same in the words of the embedded model's corpus, the only language that it knows.
+TINY_OPENINGS = (
+    "The movie that I saw yesterday was",
+    "The book that I got on Sunday was",
+    "I tried the puzzle yesterday and it was",
+    "My opinion of the show is that it was",
+)
+
+QUESTIONS = (
+    "In two sentences, tell me about a movie that you watched yesterday.",
+    "In two sentences, describe a meal at a new restaurant.",
+    "In two sentences, tell me about the last book that you read.",
+    "In two sentences, describe your journey to work this morning.",
+)
+
+
+@dataclass(frozen=True)
+class CourseSettings:
+    """What a notebook needs to know of a model.
+
+    name: course name, or the folder's name. mode: "raw" text, or "chat" turns. layer: the middle
+    layer that is steered; layers: all of them. prompts: what steered text starts from. dose: a
+    usable strength; doses: the grid of a sweep, with 0 in it, both without unit (see
+    `steerlab.steering.dose_of`). max_new_tokens: length of a completion. sentences: which labelled
+    sentences are contrasted ("concepts": `steerlab.data.sentences`); n_sentences: how many a side.
+    """
+
+    name: str
+    mode: Mode
+    n_layers: int
+    layer: int
+    prompts: tuple[str, ...]
+    dose: float = 0.4
+    doses: tuple[float, ...] = DOSES
+    max_new_tokens: int = 24
+    batch_size: int = 32
+    sentences: str = "concepts"
+    n_sentences: int = 64
+
+    @property
+    def prompt(self) -> str:
+        """The prompt that single demonstrations use."""
+        return self.prompts[0]
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Every layer of the model, from 0."""
+        return tuple(range(self.n_layers))
+
+    @property
+    def hook_name(self) -> str:
+        """The hook point that is steered: the residual stream where `layer` reads it."""
+        return self.hook_names[self.layer]
+
+    @property
+    def hook_names(self) -> tuple[str, ...]:
+        """The residual stream where each layer reads it."""
+        return tuple(f"blocks.{layer}.hook_resid_pre" for layer in self.layers)
+
+
+# What differs from the derived defaults: (mode, prompts, layer or None for the middle one).
+_TAUGHT: dict[str, tuple[Mode, tuple[str, ...], int | None]] = {
+    "tiny": ("raw", TINY_OPENINGS, None),
+    "gpt2": ("raw", OPENINGS, None),
+    "gemma-2-2b": ("raw", OPENINGS, None),
+    "gemma-2-2b-it": ("chat", QUESTIONS, None),
+    "qwen3-4b": ("chat", QUESTIONS, None),
+    "olmo-2-7b": ("chat", QUESTIONS, None),
+}
+
+
+def course_settings(model: TransformerBridge | str | os.PathLike[str]) -> CourseSettings:
+    """Settings for a loaded model, a known name or a checkpoint folder.
+
+    A model that the course does not know gets raw mode, its middle layer, and completions that fit
+    its context. Raises ValueError for an unknown name and FileNotFoundError for an empty folder.
+    """
+    if isinstance(model, str | os.PathLike):
+        resolved = resolve_name(model)
+        source = KNOWN.get(resolved)
+        if source is not None and source.n_layers is not None:
+            return _settings(resolved, source.n_layers)
+        folder = TINY_FOLDER if resolved == "tiny" else Path(resolved)
+        return _settings(resolved, *_shape_on_disk(folder))
+    name = known_name_of(model) or Path(str(model.cfg.model_name)).name
+    return _settings(name, int(model.cfg.n_layers), int(model.cfg.n_ctx))
+
+
+def _settings(name: str, n_layers: int, context: int | None = None) -> CourseSettings:
+    mode, prompts, layer = _TAUGHT.get(name, ("raw", OPENINGS, None))
+    settings = CourseSettings(
+        name=name if name in KNOWN else Path(name).name,
+        mode=mode,
+        n_layers=n_layers,
+        layer=n_layers // 2 if layer is None else layer,
+        prompts=prompts,
+    )
+    if context is not None and context < 128:
+        # Room for the prompt: an opening takes at most half of a very short context.
+        settings = replace(settings, max_new_tokens=max(1, min(24, context // 4)))
+    return settings
+
+
+def _shape_on_disk(folder: Path) -> tuple[int, int]:
+    """(layers, context) from a checkpoint's config.json. Raises FileNotFoundError, ValueError."""
+    path = folder / "config.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} has no config.json: it is not a Hugging Face checkpoint")
+    config = json.loads(path.read_text(encoding="utf-8"))
+    layers = config.get("num_hidden_layers", config.get("n_layer"))
+    context = config.get("max_position_embeddings", config.get("n_positions"))
+    if layers is None or context is None:
+        raise ValueError(f"{path} names neither its layers nor its context length")
+    return int(layers), int(context)

@@ -1,0 +1,6 @@
+"""The embedded model: how it is made (`python -m steerlab.tiny.train`) and where it lies."""
+
+from pathlib import Path
+
+CHECKPOINT = Path(__file__).parent / "checkpoint"
+"""The Hugging Face folder of the model that ships with the package."""
