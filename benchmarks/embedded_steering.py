@@ -85,9 +85,9 @@ def mean_difference_rows(bench: Bench, sae: SAE, rates: Float[Tensor, " latent"]
         sign = 1 if dose > 0 else -1
         toward = share if sign > 0 else 1 - share
         # A weaker dose is preferred to a stronger one that brings half a percent.
-        if usable(cell.fluency, plain_pilot.fluency) and rise <= 0.25:
-            if toward > doses[sign][0] + 0.005:
-                doses[sign] = (toward, dose)
+        good = usable(cell.fluency, plain_pilot.fluency) and rise <= 0.25
+        if good and toward > doses[sign][0] + 0.005:
+            doses[sign] = (toward, dose)
     chosen = [doses[-1][1], doses[1][1]]
     actions = [at_dose(bench, vector, prompts, dose) for dose in chosen]
     plain, *cells = bench.scored([None, *actions], prompts, max_new_tokens=24)

@@ -115,10 +115,10 @@ for layer in (0, model.cfg.n_layers - 1):
 
 # %% [markdown]
 # Look at the first token, *position 0*, and at its length in the last line. In most models the
-# vector at position 0 stands apart from all the others, the more so the deeper you look.
-# Attention has to put its weight somewhere, and where there is nothing worth attending to, heads
-# learn to park it on the first token (an *attention sink*; Xiao et al. 2023). So position 0 is busy
-# with a job of its own. Keep this in mind for the next part.
+# vector at position 0 stands apart from all the others, the more so the deeper you look. Attention
+# has to put its weight somewhere, and where there is nothing worth attending to, heads learn to
+# park it on the first token (an *attention sink*; Xiao et al. 2023). So position 0 is busy with a
+# job of its own. Keep this in mind for the next part.
 
 # %% [markdown]
 # ## Part 2 · One vector for each sentence
@@ -1009,7 +1009,8 @@ print("last tokens:", sorted({model.to_str_tokens(text)[-1] for text in positive
 # *20 minutes*
 #
 # The original homework steered with a loop that worked, gave nice examples, and had two defects in
-# its hook. Both are easy to write and hard to see.
+# its hook. Both are easy to write and hard to see. (You have met a third one in Part 2: its
+# averages counted BOS.)
 #
 # ### Defect 1: steering the newest position
 #
@@ -1161,10 +1162,10 @@ for name, hook_fn in hook_fns.items():
 # *no points*
 #
 # 1. **Contrast in pairs.** Rimsky et al. (2024) do not compare two piles of sentences: they compare
-#    pairs that differ in one word only, at the token of that word's end. Write ten such pairs, take
-#    the mean of the differences, and compare with your vector at equal dose.
-#    (`steerlab.directions.contrastive_pairs` does the collecting; `persona_direction` is a third
-#    variant, from two invented personas who say the same things.)
+#    pairs of texts that are alike but for the answer at their end, at the token of that answer.
+#    Write ten such pairs, take the mean of the differences, and compare with your vector at equal
+#    dose. (`steerlab.directions.contrastive_pairs` does the collecting; `persona_direction` is a
+#    third variant, from two invented personas who say the same things.)
 # 2. **How few sentences are enough?** Compute the vector from 1, 2, 4, 8, … sentences a side,
 #    several times each, and plot the cosine with the vector from all of them. Then plot the
 #    *effect*. Do they level off at the same place?

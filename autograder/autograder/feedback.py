@@ -81,6 +81,9 @@ def graded_notebook(result: Result, clean: NotebookNode, release: NotebookNode) 
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.execution_count = None
+            for output in cell.outputs:
+                if "image/png" in output.get("data", {}):
+                    output.metadata["image/png"] = {"alt": "the figure that this cell drew"}
         elif cell.source != original.get(cell.get("id")):
             cell.source = clean_markdown(cell.source)
         if cells.role(cell) == cells.SCORE:
@@ -95,6 +98,14 @@ def notes_cell(result: Result) -> NotebookNode:
         f"**Automatic score: {points_text(result.score)} of {points_text(result.points)}.** "
         "Written questions are read by a person; until then the total is incomplete."
     ]
+    hints = {
+        task.task: list(dict.fromkeys(t.hint for t in task.tests if t.hint and not t.passed))
+        for task in result.tasks
+    }
+    if any(hints.values()):
+        lines.append("\nWhat to look at next:\n")
+        for task, said in hints.items():
+            lines.extend(f"- **{escape(task)}**: {escape(hint)}" for hint in said)
     if notes := [*result.repairs, *result.notes]:
         lines.append("\nThe grader noted:\n")
         lines.extend(f"- {escape(note)}" for note in notes)

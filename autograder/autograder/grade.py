@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,39 +72,48 @@ class Batch:
         return len(self.found)
 
     def run(self) -> Iterator[Row]:
-        """Grade and record one submission after the other, yielding each one's row."""
-        with self.session:
-            for student, path in self.found:
-                yield self.one(student, path)
+        """Grade one submission after the other, yielding each one's row once it is recorded.
 
-    def one(self, student: str, path: Path) -> Row:
-        """Grade and record one submission; whatever goes wrong stays with it."""
+        One writer records a submission while the next is running.
+        """
+        with self.session, ThreadPoolExecutor(1, "recorder") as writer:
+            waiting: Future[Row] | None = None
+            for student, path in self.found:
+                recorded = writer.submit(self._record, student, *self._graded(path))
+                if waiting is not None:
+                    yield waiting.result()
+                waiting = recorded
+            if waiting is not None:
+                yield waiting.result()
+
+    def _graded(self, path: Path) -> tuple[Clean | None, Result | Exception]:
+        """Intake and run; the machinery's own failure comes back as the exception that it was."""
         try:
-            clean, result = self._graded(path)
+            clean = take_in(path, self.assignment.id, self.session.release)
+            return clean, self.session.grade(clean.notebook, clean.repairs)
+        except Refused as refusal:
+            return None, Result("", self.assignment.id, UNGRADED, reason=str(refusal))
         except Exception as error:
-            return self._failed(student, error)
+            return None, error
+
+    def _record(self, student: str, clean: Clean | None, result: Result | Exception) -> Row:
+        """Gradebook, pages and ledger of one submission; whatever goes wrong stays with it."""
+        if isinstance(result, Exception):
+            return self._failed(student, result)
         try:
             if clean is None or result.status != GRADED:
                 self.recorder.record_ungraded(student, result.reason)
             else:
                 self.recorder.record(student, clean)
+            self.ledger.append(student, result, reason="grade")
         except Exception as error:
             return self._failed(student, error)
-        self.ledger.append(student, result, reason="grade")
         if result.status != GRADED:
-            return Row(
-                student, UNGRADED, notes=(result.reason,), machinery_failed=clean is not None
-            )
+            broke = clean is not None
+            return Row(student, UNGRADED, notes=(result.reason,), machinery_failed=broke)
         notes = result.repairs + result.notes
-        return Row(student, GRADED, result.score, result.points, notes, seconds=result.wall_seconds)
-
-    def _graded(self, path: Path) -> tuple[Clean | None, Result]:
-        try:
-            clean = take_in(path, self.assignment.id, self.session.release)
-        except Refused as refusal:
-            result = Result("", self.assignment.id, UNGRADED, reason=str(refusal))
-            return None, result
-        return clean, self.session.grade(clean.notebook, clean.repairs)
+        seconds = result.wall_seconds
+        return Row(student, GRADED, result.score, result.points, notes, seconds=seconds)
 
     def _failed(self, student: str, error: Exception) -> Row:
         """The machinery's failure: into the log whole, into the table in a line."""

@@ -20,6 +20,7 @@ Autograding goes through the sandbox; keep the two lists of preprocessors as the
 from pathlib import Path
 
 import autograder
+from autograder.page import PageExporter
 
 c = get_config()  # noqa: F821  (nbgrader defines it)
 here = Path(__file__).resolve().parent
@@ -45,7 +46,9 @@ c.Autograde.autograde_preprocessors = [
 ]
 
 # The feedback page: nbgrader's own with the tasks named, and with nothing in it that runs or loads.
+c.GenerateFeedback.exporter_class = PageExporter
 c.HTMLExporter.template_name = "steerlab_feedback"
+c.HTMLExporter.exclude_anchor_links = True
 c.HTMLExporter.extra_template_basedirs = [autograder.TEMPLATES, autograder.NBGRADER_TEMPLATES]
 '''
 

@@ -127,22 +127,22 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def result_key(
-    notebook: NotebookNode, course: Course, assignment: Assignment, secret: bytes, isolation: str
+    notebook: NotebookNode, environment: dict[str, Any], secret: bytes, isolation: str
 ) -> str:
-    """The key of a clean notebook's result under the grader as it stands."""
+    """The key of a clean notebook's result in an environment as `environment_of` describes it."""
     parts = {
         "notebook": [
             (cells.role(cell), cells.task(cell), cell.cell_type, cell.source)
             for cell in notebook.cells
         ],
-        "environment": environment(course, assignment),
+        "environment": environment,
         "secret": hashlib.sha256(b"result key" + secret).hexdigest(),
         "isolation": isolation,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:40]
 
 
-def environment(course: Course, assignment: Assignment) -> dict[str, Any]:
+def environment_of(course: Course, assignment: Assignment) -> dict[str, Any]:
     """Everything but the submission that a mark depends on, as versions and digests."""
     return {
         "assignment": asdict(assignment),

@@ -12,6 +12,8 @@ import asyncio
 import copy
 import re
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from nbformat import NotebookNode
@@ -24,13 +26,14 @@ from .probe import (
     CallLimits,
     HiddenTestsBroken,
     Student,
+    StudentDead,
     TaskOutcome,
     TestOutcome,
-    run_task,
+    run_hidden_tests,
     source_line,
     start_student,
 )
-from .results import GRADED, UNGRADED, Result, TaskResult, TestResult, environment, notebook_text
+from .results import GRADED, UNGRADED, Result, TaskResult, TestResult, environment_of, notebook_text
 from .sandbox import Sandbox, SandboxUnavailable
 from .sanitize import clean_outputs
 
@@ -50,6 +53,7 @@ class Runner:
     ) -> None:
         self.sandbox, self.course, self.assignment = sandbox, course, assignment
         self.secret = secret
+        self.environment = environment_of(course, assignment)
 
     def run(self, key: str, notebook: NotebookNode, repairs: tuple[str, ...]) -> Result:
         """Grade a notebook; a failure of the machinery leaves it ungraded and says why."""
@@ -77,7 +81,7 @@ class Runner:
                 wall_seconds=round(time.monotonic() - started, 3),
                 record={
                     "isolation": str(self.sandbox.isolation),
-                    "environment": environment(self.course, self.assignment),
+                    "environment": self.environment,
                 },
             )
         return Result(key, self.assignment.id, UNGRADED, reason=reason, repairs=repairs)
@@ -91,6 +95,7 @@ class Attempt:
         self.limits = runner.course.limits
         self.deadline = time.monotonic() + self.limits.submission_wall_seconds
         self.kernel: KernelRun | None = None
+        self.student: Student
         self.fatal: set[int] = set()
         self.with_explore = False
         self.restarts = 0
@@ -192,48 +197,69 @@ class Attempt:
 
     async def _probe(self) -> None:
         """Hidden tests, task by task; the process is made anew when a task has ended it."""
-        student = self._start_student()
-        for task, points in self.runner.assignment.tasks.items():
-            if student is None or student.dead is not None:
-                student = await self._revived()
-            if student is None:
-                note = "Not tested: the notebook's process could not be kept alive."
-                self.results.append(TaskResult(task, points, 0.0, note=note))
-                continue
-            outcome = await self._test(task, student)
+        points = self.runner.assignment.tasks
+        first = await self._start_student()
+        if first is None:
+            note = "Not tested: your notebook's process ends itself after the last cell."
+            self.results = [
+                TaskResult(task, worth, 0.0, note=note) for task, worth in points.items()
+            ]
+            return
+        self.student = first
+        loop = asyncio.get_running_loop()
+
+        def student_for(task: str) -> Student:
+            return asyncio.run_coroutine_threadsafe(self._living_student(), loop).result()
+
+        for outcome in await self._test(list(points), student_for):
             if outcome.died == "wall time":
                 # Wall time is a backstop: it counts only when it is hit a second time.
-                student = await self._revived() or student
-                outcome = await self._test(task, student)
+                (outcome,) = await self._test([outcome.task], student_for)
             if outcome.died == "lost":
-                raise MachineryFailed(f"the sandbox went away while {task} was tested")
-            self.results.append(self._task_result(outcome, points))
+                raise MachineryFailed(f"the sandbox went away while {outcome.task} was tested")
+            self.results.append(self._task_result(outcome, points[outcome.task]))
 
-    async def _test(self, task: str, student: Student) -> TaskOutcome:
+    async def _test(
+        self, tasks: list[str], student_for: Callable[[str], Student]
+    ) -> list[TaskOutcome]:
         runner = self.runner
         tests = runner.course.hidden_tests(runner.assignment.id)
         return await asyncio.to_thread(
-            run_task, tests, runner.assignment.id, task, student, runner.secret
+            run_hidden_tests, tests, runner.assignment.id, tasks, student_for, runner.secret
         )
 
-    def _start_student(self) -> Student | None:
-        kernel = self._kernel()
-        if kernel.provisioner.control is None:
-            return None
+    async def _living_student(self) -> Student:
+        """The student's process, made anew if it has died and may still be; else the dead one."""
+        if self.student.dead is not None and await self._run_again():
+            self.student = await self._start_student() or self.student
+        return self.student
+
+    async def _run_again(self) -> bool:
+        """Run the same cells in a new kernel, throwing their outputs away; False after too many."""
+        self.restarts += 1
+        if self.restarts > MAX_RESTARTS or time.monotonic() > self.deadline:
+            return False
+        await self._one_pass(copy.deepcopy(self.notebook))
+        return True
+
+    async def _start_student(self) -> Student | None:
+        """Begin to probe the kernel that has run the cells; None if none outlives them."""
+        while True:
+            try:
+                return self._serving(self._kernel())
+            except StudentDead as dead:
+                if dead.reason == "lost":
+                    raise MachineryFailed("the sandbox went away before the tests") from dead
+                if not await self._run_again():
+                    return None
+
+    def _serving(self, kernel: KernelRun) -> Student:
         wall = min(
             CALL_WALL_PER_CPU * self.limits.call_cpu_seconds,
             max(1.0, self.deadline - time.monotonic()),
         )
         limits = CallLimits(cpu_seconds=self.limits.call_cpu_seconds, wall_seconds=wall)
         return start_student(kernel.client.kc, kernel.provisioner, limits)
-
-    async def _revived(self) -> Student | None:
-        """A new process with the same cells run again, their outputs thrown away."""
-        self.restarts += 1
-        if self.restarts > MAX_RESTARTS or time.monotonic() > self.deadline:
-            return None
-        await self._one_pass(copy.deepcopy(self.notebook))
-        return self._start_student()
 
     def _task_result(self, outcome: TaskOutcome, points: float) -> TaskResult:
         tests = tuple(
@@ -282,6 +308,18 @@ class Attempt:
         for cell in self.notebook.cells:
             if cell.cell_type == "code":
                 cell.outputs = []
+
+
+def check_tests(tests: Path, assignment_id: str) -> None:
+    """Import the hidden tests, and all that they import, before the first student waits for it.
+
+    Raises HiddenTestsBroken where they do not import.
+    """
+
+    def nobody(task: str) -> Student:
+        raise AssertionError("no task was asked for")
+
+    run_hidden_tests(tests, assignment_id, [], nobody, b"")
 
 
 def bound_names(source: str) -> set[str]:

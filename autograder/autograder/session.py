@@ -7,8 +7,8 @@ the first notebook that has no stored result, and stops with the session.
 from __future__ import annotations
 
 import atexit
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import nbformat
@@ -17,8 +17,8 @@ from nbformat import NotebookNode
 from .course import Assignment, Course, CourseError, CourseFolder, load_course, open_folder
 from .feedback import graded_notebook
 from .intake import Clean
-from .results import GRADED, Result, Store, result_key
-from .run import Runner
+from .results import GRADED, Result, Store, environment_of, result_key
+from .run import Runner, check_tests
 from .sandbox import Limits, Sandbox, Settings
 
 #: The level that grading asks for: a sandbox that cannot give it does not start.
@@ -38,13 +38,14 @@ class GradingSession:
                 f"{course.hidden_tests(assignment.id)} is missing: nothing can be scored."
             )
         self.release: NotebookNode = nbformat.read(path, as_version=4)
+        self.environment = environment_of(course, assignment)
         self.store = Store(folder.results)
         self._runner: Runner | None = None
         self._sandbox: Sandbox | None = None
 
     def key(self, notebook: NotebookNode) -> str:
         """The result key of a clean notebook."""
-        return result_key(notebook, self.course, self.assignment, self.folder.secret, ISOLATION)
+        return result_key(notebook, self.environment, self.folder.secret, ISOLATION)
 
     def stored(self, clean: Clean) -> Result | None:
         """The result that an equal notebook got under an equal grader, if there is one."""
@@ -79,8 +80,15 @@ class GradingSession:
                 ),
             )
             self._sandbox = Sandbox(settings)
-            self._sandbox.start()
-            self._runner = Runner(self._sandbox, self.course, self.assignment, self.folder.secret)
+            runner = Runner(self._sandbox, self.course, self.assignment, self.folder.secret)
+            # The sandbox imports for itself; meanwhile this process imports for the hidden tests.
+            with ThreadPoolExecutor(1) as pool:
+                starting = pool.submit(self._sandbox.start)
+                try:
+                    check_tests(self.course.hidden_tests(self.assignment.id), self.assignment.id)
+                finally:
+                    starting.result()
+            self._runner = runner
         return self._runner
 
     @property
@@ -95,17 +103,25 @@ class GradingSession:
             self._runner = None
 
     def __enter__(self) -> GradingSession:
+        _sessions[self.folder.root, self.assignment.id] = self
         return self
 
     def __exit__(self, *exception: object) -> None:
+        _sessions.pop((self.folder.root, self.assignment.id), None)
         self.close()
 
 
-@cache
+#: Sessions of this process, so that nbgrader's preprocessors use the one that is grading.
+_sessions: dict[tuple[Path, str], GradingSession] = {}
+
+
 def session_for(root: Path, assignment_id: str) -> GradingSession:
-    """The process's session for one course folder and assignment, closed at exit."""
+    """The process's session for one course folder and assignment; a new one is closed at exit."""
     folder = open_folder(root)
-    course = load_course(folder.repository())
-    session = GradingSession(folder, course, course.assignment(assignment_id))
-    atexit.register(session.close)
+    session = _sessions.get((folder.root, assignment_id))
+    if session is None:
+        course = load_course(folder.repository())
+        session = GradingSession(folder, course, course.assignment(assignment_id))
+        _sessions[folder.root, assignment_id] = session
+        atexit.register(session.close)
     return session

@@ -109,8 +109,8 @@ class Notebook:
         return cell
 
     def send(self, code: str) -> None:
-        """Send a cell without waiting for anything."""
-        self.client.execute(code)
+        """Send a cell without waiting for anything; its failure holds up no other."""
+        self.client.execute(code, stop_on_error=False)
 
     def take(self, *names: str) -> None:
         for name in names:

@@ -396,6 +396,34 @@ def test_a_peer_that_stops_reading_does_not_stop_the_grader(hostile):
     assert caught.value.reason == "wall time"
 
 
+def test_bytes_that_drip_for_ever_are_ended_by_time(hostile):
+    source = f"""{DATA_SOCKET}
+def f():
+    sock.sendall(struct.pack('>IQ', 10**6, 0))
+    while True:
+        sock.sendall(b" ")
+        time.sleep(0.02)
+"""
+    student = hostile(source, "f", wall_seconds=0.5)
+    with pytest.raises(StudentDead) as caught:
+        student.f()
+    assert caught.value.reason == "wall time"
+
+
+def test_calling_back_for_ever_is_ended_by_time(hostile):
+    student = hostile("def f(g):\n    while True: g()", "f", wall_seconds=0.5)
+    with pytest.raises(StudentDead) as caught:
+        student.f(lambda: None)
+    assert caught.value.reason == "wall time"
+
+
+def test_a_callbacks_own_unsendable_result_is_the_authors_error(hostile):
+    student = hostile("def f(g): return g()", "f")
+    with pytest.raises(ValueError, match="cannot be sent"):
+        student.f(lambda: torch.eye(2).to_sparse())
+    assert student.f(lambda: 1) == 1
+
+
 def test_objects_that_answer_every_question_are_only_handles(hostile):
     source = """
 class Liar:

@@ -129,6 +129,20 @@ print(open("/proc/net/unix").read().count("@"))
     assert seen.text.strip() == "0"
 
 
+def test_no_descriptor_leads_out(shared):
+    seen = shared.run("""
+import os
+for name in os.listdir("/proc/self/fd"):
+    try:
+        target = os.readlink(f"/proc/self/fd/{name}")
+    except OSError:
+        continue
+    if not target.startswith(("socket:", "pipe:", "anon_inode:", "/dev/null", "/proc/", "/tmp/")):
+        print(name, target)
+""")
+    assert seen.text == ""
+
+
 def test_other_processes_cannot_be_seen(shared):
     seen = shared.run(
         "import os; print([n for n in os.listdir('/proc') if n.isdigit()], os.getpid())"

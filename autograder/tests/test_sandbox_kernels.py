@@ -19,6 +19,7 @@ from autograder.sandbox import (
     Settings,
     check,
 )
+from autograder.sandbox.pool import remove_stale_folders
 from conftest import Notebook
 from nbclient import NotebookClient
 
@@ -83,12 +84,13 @@ def test_concurrent_kernels_share_neither_files_nor_processes(sandbox):
     one, other = Notebook(sandbox), Notebook(sandbox)
     try:
         one.run("for p in ('/tmp/x', '/dev/shm/x', 'x'): open(p, 'w').write('mine')")
+        assert one.run("import os; pair = os.openpty(); print(os.listdir('/dev/pts'))").text
         seen = other.run(
             "import os, glob\n"
-            "print(*[os.path.exists(p) for p in ('/tmp/x', '/dev/shm/x', 'x')])\n"
+            "print(*[os.path.exists(p) for p in ('/tmp/x', '/dev/shm/x', 'x', '/dev/pts/0')])\n"
             "try: os.kill(-1, 9)\nexcept OSError as e: print(e.errno)"
         )
-        assert seen.text.split() == ["False", "False", "False", "3"]
+        assert seen.text.split() == ["False", "False", "False", "False", "3"]
         assert one.run("print('alive')").text == "alive\n"
     finally:
         one.close()
@@ -104,8 +106,9 @@ def test_a_kernel_restarts_on_fresh_ground(notebook):
 
 
 def test_an_interrupted_cell_leaves_the_kernel_usable(notebook):
-    notebook.send("import time; time.sleep(100)")
-    time.sleep(0.3)
+    notebook.send("import time; print('begun', flush=True); time.sleep(100)")
+    while notebook.wait(notebook.client.get_iopub_msg(timeout=20))["msg_type"] != "stream":
+        continue
     notebook.wait(notebook.manager.interrupt_kernel())
     notebook.wait(notebook.client.get_shell_msg(timeout=20))
     assert notebook.run("print('still here')").text == "still here\n"
@@ -150,6 +153,20 @@ def test_computing_time_of_children_counts(limited):
     notebook.send("import os\nfor _ in range(3): os.fork()\nwhile True: pass")
     ended = notebook.end()
     assert ended.why == "cpu"
+
+
+def test_computing_time_of_children_counts_even_when_nobody_asks_for_it(limited):
+    notebook = limited(Limits(cpu_seconds=3))
+    notebook.send("""
+import os, signal, time
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # their times are forgotten
+while True:
+    if os.fork() == 0:
+        while time.process_time() < 1.0: pass
+        os._exit(0)
+    time.sleep(1.0)
+""")
+    assert notebook.end(60).why == "cpu"
 
 
 def test_usage_counts_computing_and_not_waiting(notebook):
@@ -273,6 +290,13 @@ def test_nothing_outlives_a_grader_that_is_killed():
     while processes_with(f"{folder}/lab") and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not processes_with(f"{folder}/lab")
+    remove_stale_folders()
+    assert not Path(folder).exists()
+
+
+def test_the_run_folder_of_a_running_sandbox_is_left_alone(sandbox):
+    remove_stale_folders()
+    assert (sandbox.folder / "lab" / "steerlab").is_dir()
 
 
 def test_a_machine_without_bubblewrap_is_told_how_to_get_it(monkeypatch):

@@ -155,6 +155,7 @@ class Student:
         failed: BaseException | None = None
         if self._depth == 0:
             self._clock = _Clock()
+            self._channel.start_waiting()
         self._depth += 1
         try:
             self._channel.send(request, tensors)
@@ -198,6 +199,9 @@ class Student:
             answer = {"op": "return", "value": encoder.encode(value)}
         except StudentDead:
             raise
+        except wire.WireError as error:  # the test's own value, not the student's
+            self._channel.send({"op": "raise"})
+            return ValueError(f"A callback's result cannot be sent: {error}")
         except Exception as error:
             self._channel.send({"op": "raise"})
             return error
@@ -212,6 +216,11 @@ class Student:
             self._dead = dead
             self._control.kill()
             raise
+        except (KeyboardInterrupt, SystemExit):
+            # Half an exchange is on the stream: nothing that follows could be told apart.
+            self._dead = StudentDead("the grading was interrupted", "lost")
+            self._control.kill()
+            raise
         except wire.Closed:
             problem = _how_it_ended(self._control.wait(1.0))
         except wire.WireError as error:
@@ -221,7 +230,7 @@ class Student:
         raise problem from None
 
     def _check_time(self) -> None:
-        """Called whenever the stream stood still for a moment; raises StudentDead."""
+        """Called a few times a second while a call takes its time; raises StudentDead."""
         if (ended := self._control.poll()) is not None:
             raise _how_it_ended(ended)
         if self._clock.seconds() > self._limits.wall_seconds:

@@ -16,6 +16,7 @@ import json
 import math
 import socket
 import struct
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -67,20 +68,23 @@ class Closed(ConnectionError):
 class Channel:
     """Whole frames over a stream socket.
 
-    `idle` is called whenever `tick` seconds went by without progress; it ends the wait by raising.
+    `look` is called about every `tick` seconds of sending and receiving, whether or not anything
+    moves (a peer may send one byte at a time, for ever); it ends the wait by raising.
     """
 
     def __init__(
         self,
         sock: socket.socket,
         limits: WireLimits | None = None,
-        idle: Callable[[], None] | None = None,
+        look: Callable[[], None] | None = None,
         tick: float = 0.2,
     ) -> None:
         self.socket = sock
         self.limits = limits or WireLimits()
-        self._idle = idle
-        sock.settimeout(tick if idle else None)
+        self._look = look
+        self._tick = tick
+        self._next_look = time.monotonic() + tick
+        sock.settimeout(tick if look else None)
 
     def send(self, message: dict[str, Any], tensors: list[torch.Tensor] | None = None) -> None:
         """Send one frame; raises Closed, WireError when it is larger than the limits."""
@@ -112,10 +116,11 @@ class Channel:
     def _write(self, buffer: memoryview) -> None:
         sent = 0
         while sent < len(buffer):
+            self._maybe_look()
             try:
                 sent += self.socket.send(buffer[sent:], socket.MSG_NOSIGNAL)
             except TimeoutError:
-                self._wait()
+                continue
             except OSError as error:
                 raise Closed("The other end has gone.") from error
 
@@ -124,10 +129,10 @@ class Channel:
         buffer = memoryview(cast(Any, np.empty(size, dtype=np.uint8)))
         got = 0
         while got < size:
+            self._maybe_look()
             try:
                 more = self.socket.recv_into(buffer[got:])
             except TimeoutError:
-                self._wait()
                 continue
             except OSError as error:
                 raise Closed("The other end has gone.") from error
@@ -136,9 +141,14 @@ class Channel:
             got += more
         return buffer
 
-    def _wait(self) -> None:
-        if self._idle is not None:
-            self._idle()
+    def _maybe_look(self) -> None:
+        if self._look is not None and time.monotonic() > self._next_look:
+            self._look()
+            self._next_look = time.monotonic() + self._tick
+
+    def start_waiting(self) -> None:
+        """The next look is a whole tick away: short exchanges need none."""
+        self._next_look = time.monotonic() + self._tick
 
 
 class Encoder:

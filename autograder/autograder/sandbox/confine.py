@@ -109,7 +109,7 @@ def enter_user_namespace() -> None:
 
 
 def private_filesystem(disk_bytes: int) -> None:
-    """Give the kernel its own /proc and ONE bounded tmpfs behind /home, /tmp and /dev/shm.
+    """Give the kernel its own /proc, /dev/pts, and ONE tmpfs behind /home, /tmp and /dev/shm.
 
     Everything else stays read-only as bubblewrap mounted it, and is locked: the mounts were made in
     a user namespace above this one.
@@ -123,6 +123,8 @@ def private_filesystem(disk_bytes: int) -> None:
         os.mkdir(folder, 0o700)
     mount("/home/tmp", "/tmp", None, MS_BIND)
     mount("/home/shm", "/dev/shm", None, MS_BIND)
+    # Terminals of its own: those of another kernel would belong to the same user.
+    mount("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666")
     os.chdir(f"{HOME}/work")
     socket.sethostname("sandbox")
 

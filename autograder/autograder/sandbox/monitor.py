@@ -19,7 +19,7 @@ import select
 import signal
 import socket
 import time
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from . import confine
 
@@ -70,6 +70,7 @@ class Watch:
         self.cpu_seconds = 0.0
         self.memory_bytes = 0
         self.why = ""
+        self._own_cpu: dict[tuple[int, int], float] = {}  # by process number and start
         self._weigh_again = 0.0  # when the pages may be counted again
 
     def run(self) -> NoReturn:
@@ -142,8 +143,13 @@ class Watch:
         The bound counts a page once for each process that shares it, and what lies on the disk.
         """
         family = _family(self.pid)
-        self.cpu_seconds = max(self.cpu_seconds, sum(cpu for cpu, _ in family.values()))
-        resident = {pid: rss for pid, (_, rss) in family.items()}
+        for pid, process in family.items():
+            self._own_cpu[pid, process.started] = process.own_cpu
+        # Linux forgets the time of a child whose parent ignores its end; what was seen stays here.
+        seen = sum(self._own_cpu.values())
+        reported = sum(process.own_cpu + process.reaped_cpu for process in family.values())
+        self.cpu_seconds = max(self.cpu_seconds, seen, reported)
+        resident = {pid: process.resident for pid, process in family.items()}
         self.memory_bytes = _disk_bytes(self.pid) + sum(resident.values())
         return resident
 
@@ -157,13 +163,22 @@ class Watch:
                 self.memory_bytes += rss
 
 
-def _family(root: int) -> dict[int, tuple[float, int]]:
-    """CPU seconds and resident bytes of `root` and its descendants, by process number.
+class Process(NamedTuple):
+    """One line of /proc: CPU seconds of its own and of children it has reaped, resident bytes."""
+
+    own_cpu: float
+    reaped_cpu: float
+    resident: int
+    started: int
+
+
+def _family(root: int) -> dict[int, Process]:
+    """`root` and its descendants, by process number.
 
     Orphans of a process namespace fall to its first process, so the tree is complete.
     """
     parents: dict[int, int] = {}
-    measured: dict[int, tuple[float, int]] = {}
+    measured: dict[int, Process] = {}
     for name in os.listdir("/proc"):
         if not name.isdigit():
             continue
@@ -174,8 +189,10 @@ def _family(root: int) -> dict[int, tuple[float, int]]:
             continue  # it ended while we looked
         pid = int(name)
         parents[pid] = int(fields[1])
-        cpu = sum(int(ticks) for ticks in fields[11:15]) / TICKS
-        measured[pid] = (cpu, int(fields[21]) * PAGE)
+        user, system, reaped_user, reaped_system = (int(ticks) / TICKS for ticks in fields[11:15])
+        measured[pid] = Process(
+            user + system, reaped_user + reaped_system, int(fields[21]) * PAGE, int(fields[19])
+        )
     family = {root}
     grown = True
     while grown:

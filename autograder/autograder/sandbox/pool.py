@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import select
@@ -12,14 +13,15 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import IO, Any, ClassVar
 
 from . import layout, seccomp, withhold
 from .isolation import Isolation
 
+RUN_FOLDERS = Path("/tmp")
 ROOTS_STUDENT_UID = 64555  # whom root becomes before any student's code runs
 ENVIRONMENT = {
     "PATH": f"{sys.prefix}/bin:/usr/bin:/bin",
@@ -124,8 +126,8 @@ class Sandbox:
         """Make the run folder and the cut copy, start the zygote, wait until it is warm."""
         program = _bubblewrap_program()
         self._filter = _seccomp_filter(self.settings.allow_weaker)
-        # Short, because the paths of the kernels' sockets may have 107 bytes.
-        self.folder = Path(tempfile.mkdtemp(prefix="sl-", dir="/tmp"))
+        remove_stale_folders()
+        self.folder, self._folder_lock = _run_folder()
         try:
             layout.write_inside(self.folder)
             package = self.settings.package or withhold.package_folder()
@@ -158,6 +160,7 @@ class Sandbox:
             self._bubblewrap = None
         if self.folder != Path():
             shutil.rmtree(self.folder, ignore_errors=True)
+            self._folder_lock.close()
             self.folder = Path()
 
     @property
@@ -345,7 +348,26 @@ def _explain(said: str) -> str:
     return f"The sandbox did not start: {last}"
 
 
+def remove_stale_folders() -> None:
+    """Remove run folders of ours whose grader is gone (killed): nobody holds their lock."""
+    for folder in RUN_FOLDERS.glob("sl-*"):
+        with suppress(OSError), (folder / "lock").open("r+b") as lock:
+            if folder.stat().st_uid == os.geteuid():
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run_folder() -> tuple[Path, IO[bytes]]:
+    """A new private run folder, and its lock, which this process holds as long as it lives."""
+    # Short, because the paths of the kernels' sockets may have 107 bytes.
+    folder = Path(tempfile.mkdtemp(prefix="sl-", dir=RUN_FOLDERS))
+    lock = (folder / ".lock").open("w+b")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    (folder / ".lock").rename(folder / "lock")  # seen by others only when it is held
+    return folder, lock
+
+
 @contextmanager
 def _scratch_folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="sl-", dir="/tmp") as folder:
+    with tempfile.TemporaryDirectory(prefix="sl-", dir=RUN_FOLDERS) as folder:
         yield Path(folder)

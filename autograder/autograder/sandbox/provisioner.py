@@ -11,11 +11,14 @@ import os
 import shutil
 import signal
 import socket
+import time
 from pathlib import Path
+from queue import Empty
 from typing import Any
 
 import zmq
 import zmq.asyncio
+from jupyter_client.asynchronous import AsyncKernelClient
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning import KernelProvisionerBase
@@ -117,7 +120,10 @@ class SandboxProvisioner(KernelProvisionerBase):
             self.control.signal(signum)
 
     async def kill(self, restart: bool = False) -> None:
-        await self.send_signal(signal.SIGKILL)
+        """Kill the kernel and see it end, which takes milliseconds; the manager polls slowly."""
+        if self.control is not None:
+            self.control.kill()
+            await asyncio.to_thread(self.control.wait, 2.0)
 
     async def terminate(self, restart: bool = False) -> None:
         # The first process of a namespace does not hear SIGTERM, and nobody waits for a farewell.
@@ -141,6 +147,46 @@ class SandboxProvisioner(KernelProvisionerBase):
             self.data_socket = None
 
 
+class SandboxKernelClient(AsyncKernelClient):
+    """A kernel client that knows a kernel to be ready as soon as it is.
+
+    jupyter_client's own waits a fifth of a second for silence. Here the last message of a request
+    on the output channel, "idle", tells that both channels are connected.
+    """
+
+    async def wait_for_ready(self, timeout: float | None = None) -> None:
+        """Wait until the kernel answers; raises RuntimeError when it is dead or takes too long."""
+        end = time.monotonic() + (timeout or 60.0)
+        while True:
+            request = self.kernel_info()
+            reply = await self._message(self.get_shell_msg, request, end, "kernel_info_reply")
+            if reply is not None:
+                # Output sent before the subscription arrived is lost: then ask again.
+                soon = min(end, time.monotonic() + 0.2)
+                if await self._message(self.get_iopub_msg, request, soon, "idle") is not None:
+                    self._handle_kernel_info_reply(reply)
+                    return
+            if not await self.is_alive():
+                raise RuntimeError("The kernel died before it was ready.")
+            if time.monotonic() > end:
+                raise RuntimeError("The kernel was not ready in time.")
+
+    async def _message(self, get: Any, request: str, end: float, wanted: str) -> Any:
+        """The message that answers `request`: of type `wanted`, or the status `wanted`."""
+        while (left := end - time.monotonic()) > 0:
+            try:
+                message = await get(timeout=min(left, 0.5))
+            except Empty:
+                if not await self.is_alive():
+                    return None
+                continue
+            answers = message["parent_header"].get("msg_id") == request
+            state = message["content"].get("execution_state")
+            if answers and wanted in (message["msg_type"], state):
+                return message
+        return None
+
+
 class SandboxKernelManager(AsyncKernelManager):
     """A kernel manager whose kernels live in a sandbox; needs no kernelspec on disk.
 
@@ -156,6 +202,7 @@ class SandboxKernelManager(AsyncKernelManager):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.shutdown_wait_time = 1.0
+        self.client_factory = SandboxKernelClient
         self.provisioner = SandboxProvisioner(
             parent=self, kernel_spec=self.kernel_spec, sandbox=self.sandbox, limits=self.limits
         )

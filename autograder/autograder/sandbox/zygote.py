@@ -9,6 +9,7 @@ request says, so what it is made of stays the same for every kernel.
 from __future__ import annotations
 
 import gc
+import inspect
 import json
 import os
 import signal
@@ -27,6 +28,7 @@ WARM_MODULES = (
     "zmq",
     "ipykernel.kernelapp",
     "ipykernel.ipkernel",
+    "ipykernel.debugger",
     "IPython",
     "matplotlib.pyplot",
     "matplotlib_inline.backend_inline",
@@ -136,6 +138,8 @@ def preload() -> list[str]:
     _preload_model()
     from . import kernel, monitor  # noqa: F401  (imported for the children)
 
+    _warm_up()
+
     return missing
 
 
@@ -146,6 +150,21 @@ def _steerlab_modules() -> list[str]:
 
     found = pkgutil.walk_packages(steerlab.__path__, "steerlab.")
     return [module.name for module in found if not module.name.endswith(LEFT_COLD)]
+
+
+def _warm_up() -> None:
+    """Do once what every kernel would do first: show a traceback, ask which plot backends exist."""
+    from IPython.core.ultratb import VerboseTB
+    from matplotlib.backends import backend_registry
+
+    backend_registry.list_all()
+    try:
+        raise ValueError("shown to nobody")
+    except ValueError:
+        VerboseTB().text(*sys.exc_info())
+    # A traceback looks up the module of a cell's file, which has none: that asks for the file of
+    # every module, once.
+    inspect.getmodule(compile("", "a cell", "exec"))
 
 
 def _preload_model() -> None:
