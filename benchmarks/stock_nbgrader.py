@@ -44,7 +44,8 @@ class LocalHandle:
         try:
             return self._wrapped(self._function(*plain, **kwargs))
         except Exception as problem:
-            raise self._error(type(problem).__name__) from None
+            name = type(problem).__name__
+            raise self._error(name, name) from None
 
     def call_keeping(self, *args: Any, **kwargs: Any) -> Any:
         return self(*args, **kwargs), args
@@ -93,7 +94,7 @@ def stock_notebook(source: NotebookNode, course: Course, assignment: Assignment)
         if cells.role_of_release_cell(cell)[0] not in (cells.EXPLORE, cells.INSTALL)
     ]
     tests = course.hidden_tests(assignment.id).read_text("utf-8")
-    tests = tests.replace("from __future__ import annotations\n", "")
+    tests = tests.replace("from __future__ import annotations\n", "\n")
     helpers = "\n\n".join(
         inspect.getsource(thing) for thing in (LocalStudent, LocalHandle, score_in_kernel)
     )
@@ -104,11 +105,9 @@ def stock_notebook(source: NotebookNode, course: Course, assignment: Assignment)
             cell.source = "\n".join(
                 [
                     "### BEGIN HIDDEN TESTS",
-                    "from typing import Any",
-                    tests,
-                    helpers,
-                    f"score_in_kernel(dict(globals()), {task!r}, {points}, "
-                    "LocalStudent(globals(), StudentError))",
+                    f"_tests = {{'Any': object}}\nexec({helpers + tests!r}, _tests)",
+                    f"_tests['score_in_kernel'](_tests, {task!r}, {points}, "
+                    "_tests['LocalStudent'](globals(), _tests['StudentError']))",
                     "### END HIDDEN TESTS",
                 ]
             )
