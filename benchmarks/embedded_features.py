@@ -152,7 +152,7 @@ def topk_rows(bench: Bench, corpus: Corpus) -> tuple[list[Row], SAE, Scores]:
 def relu_rows(bench: Bench, corpus: Corpus) -> list[Row]:
     """ReLU with L1, short enough for a notebook."""
     sae, seconds = train_sae(
-        "relu", corpus.train, steps=900 if bench.quick else 1500, sparsity=RELU_SPARSITY
+        "relu", corpus.train, steps=900 if bench.quick else 1100, sparsity=RELU_SPARSITY
     )
     scores = score_sae(sae, corpus.held_out)
     bench.say(f"ReLU: L0 {scores.l0:.1f}, FVU {scores.fvu:.4f}, dead {scores.dead:.3f}")
@@ -164,12 +164,12 @@ def relu_rows(bench: Bench, corpus: Corpus) -> list[Row]:
 
 
 RELU_SPARSITY = 1.5
-JUMP_SPARSITY = 0.6
+JUMP_SPARSITY = 0.65
 
 
 def jumprelu_rows(bench: Bench, corpus: Corpus) -> tuple[list[Row], SAE, Scores]:
     """JumpReLU for clamping; it may train as long as it needs, since it ships trained."""
-    steps = 1200 if bench.quick else 6000
+    steps = 900 if bench.quick else 3000
     sae, seconds = train_sae("jumprelu", corpus.train, steps=steps, sparsity=JUMP_SPARSITY)
     scores = score_sae(sae, corpus.held_out)
     bench.say(f"JumpReLU: L0 {scores.l0:.1f}, FVU {scores.fvu:.4f}, dead {scores.dead:.3f}")

@@ -11,6 +11,7 @@ import os
 import secrets
 import tomllib
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,6 @@ class Assignment:
     written: dict[str, float] = field(default_factory=dict)
     minutes: int = 0
     due: str | None = None
-    bonus_counts: bool = False
     withheld: tuple[str, ...] = ()
 
     @property
@@ -136,6 +136,11 @@ def _assignment(assignment_id: str, raw: dict[str, Any]) -> Assignment:
                 "points above 0."
             )
     due = raw.get("due")
+    if due is not None and (not isinstance(due, datetime) or due.tzinfo is None):
+        raise CourseError(
+            f"course.toml, {assignment_id}: due = {due} must be a date and time with its offset, "
+            "like 2027-02-01T23:59:00+01:00."
+        )
     return Assignment(
         id=assignment_id,
         title=raw["title"],
@@ -143,7 +148,6 @@ def _assignment(assignment_id: str, raw: dict[str, Any]) -> Assignment:
         written=written,
         minutes=int(raw.get("minutes", 0)),
         due=str(due) if due is not None else None,
-        bonus_counts=bool(raw.get("bonus_counts", False)),
         withheld=tuple(raw.get("withheld", ())),
     )
 

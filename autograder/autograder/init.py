@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from datetime import datetime
 from pathlib import Path
 
 import nbformat
+from nbgrader.api import Gradebook
 
 from .build import read_source, run_generator, write_source
 from .course import Assignment, Course, CourseError, CourseFolder, create_folder
@@ -85,6 +87,9 @@ def add_assignment(folder: CourseFolder, course: Course, assignment: Assignment)
     try:
         run_generator(assignment, folder.root, database=True)
         _same_release(folder, course, assignment.id)
+        due = datetime.fromisoformat(assignment.due) if assignment.due else None
+        with Gradebook(f"sqlite:///{folder.gradebook}") as gradebook:
+            gradebook.update_or_create_assignment(assignment.id, duedate=due and str(due))
     except BaseException:
         path.unlink(missing_ok=True)  # so that the next call tries again
         raise
