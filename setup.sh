@@ -20,8 +20,8 @@ done
 # System packages: what the sandbox is made of, and what Debian splits off from Python.
 packages=
 command -v bwrap >/dev/null 2>&1 || packages="$packages bubblewrap"
-ls /usr/lib*/libseccomp.so.2 /usr/lib/*/libseccomp.so.2 /lib/*/libseccomp.so.2 >/dev/null 2>&1 ||
-    packages="$packages libseccomp2"
+ls /usr/lib*/libseccomp.so.2 /usr/lib/*/libseccomp.so.2 /lib/*/libseccomp.so.2 2>/dev/null |
+    grep -q . || packages="$packages libseccomp2"
 [ -n "$python" ] || packages="$packages python3"
 if [ -z "$python" ] || ! "$python" -c 'import venv, ensurepip' 2>/dev/null; then
     packages="$packages python3-venv"

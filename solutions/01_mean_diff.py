@@ -114,11 +114,11 @@ for layer in (0, model.cfg.n_layers - 1):
     print(f"length, layer {layer}", [round(length, 1) for length in lengths])
 
 # %% [markdown]
-# Look at the first token, *position 0*, and at its length in the last line. In most models the
-# vector at position 0 stands apart from all the others, the more so the deeper you look. Attention
-# has to put its weight somewhere, and where there is nothing worth attending to, heads learn to
-# park it on the first token (an *attention sink*; Xiao et al. 2023). So position 0 is busy with a
-# job of its own. Keep this in mind for the next part.
+# Look at the first token, *position 0*, and at its length in the last line. In large models the
+# vector at position 0 is often many times as long as any other; in small ones, such as the embedded
+# one, it is longer than most. Attention has to put its weight somewhere, and where there is nothing
+# worth attending to, heads learn to park it on the first token (an *attention sink*; Xiao et al.
+# 2023). So position 0 is busy with a job of its own. Keep this in mind for the next part.
 
 # %% [markdown]
 # ## Part 2 · One vector for each sentence
@@ -289,9 +289,8 @@ if bos_prediction.filled:
 # $$\operatorname{mean}\left(\tfrac{1}{n_+}\right) - \operatorname{mean}\left(\tfrac{1}{n_-}\right),$$
 #
 # which is zero only if both sets have the same lengths. Where happy sentences are shorter, part of
-# your "happiness" is *shortness*, multiplied by one of the longest vectors in the model. Nothing
-# crashes, and the vector even steers a little. This is the kind of mistake that this notebook is
-# about.
+# your "happiness" is *shortness*, multiplied by a vector that is longer than most. Nothing crashes,
+# and the vector even steers a little. This is the kind of mistake that this notebook is about.
 
 # %% [markdown]
 # ## Part 3 · The difference of two means
@@ -646,18 +645,20 @@ def steered_text(prompt, vectors, coefficient, layers, positions="all", use_cach
         return steering_hooks(vectors, coefficient, layers, mask)
 
     tokens = generate_with_hooks(model, prompt, hooks_at, settings.max_new_tokens, use_cache)
-    return prompt + model.to_string(tokens[n_prompt:])
+    return prompt + model.to_string(tokens[n_prompt:]).removesuffix(model.tokenizer.eos_token)
 
 
-prompt = prompts[0]
 coefficient = coefficient_for(vectors, settings.dose, [settings.layer])
 print(f"layer {settings.layer}, dose {settings.dose}, coefficient {coefficient:.2f}\n")
-for name, c in [("neutral", 0.0), ("positive", coefficient), ("negative", -coefficient)]:
-    print(f"{name:8}  {steered_text(prompt, vectors, c, [settings.layer])}\n")
+for prompt in prompts:
+    for name, c in [("neutral", 0.0), ("positive", coefficient), ("negative", -coefficient)]:
+        print(f"{name:8}  {steered_text(prompt, vectors, c, [settings.layer])}")
+    print()
 
 # %% [markdown]
-# The same prompt, the same model, one vector added. Try other prompts, other coefficients, another
-# layer.
+# The same prompts, the same model, one vector added. (Where the unsteered text is happy already,
+# the push to the happy side has little to show. One more reason to count, in Part 6, over many
+# completions.) Try other prompts, other coefficients, another layer.
 #
 # And now the prediction from Part 4. Eight openings are continued at the same dose with each of the
 # three `positions`, and compared token by token with the unsteered text.
@@ -802,13 +803,17 @@ def write(vectors, dose, layers):
         )
 
 
+def mean_of(values):
+    """The mean of the values that are there; None if none is."""
+    values = [value for value in values if value is not None]
+    return sum(values) / len(values) if values else None
+
+
 def mean_score(completions, words_for=words_for, words_against=words_against):
     """The mean of your scores over the completions that have one; None if none has."""
-    scores = [
+    return mean_of(
         concept_score(c.prompt, c.prompt + c.text, words_for, words_against) for c in completions
-    ]
-    scores = [score for score in scores if score is not None]
-    return sum(scores) / len(scores) if scores else None
+    )
 
 
 one_layer = [settings.layer]
@@ -816,15 +821,16 @@ plain = write(vectors, 0.0, one_layer)
 plain_score, plain_fluency = mean_score(plain), mean_fluency(model, plain)
 sweep = {dose: write(vectors, dose, one_layer) for dose in settings.doses}
 anywhere = {settings.layer: random_directions(1, vectors[settings.layer], seed=1)[0].to(vectors)}
-random_sweep = {dose: write(anywhere, dose, one_layer) for dose in settings.doses}
+random_sweep = {dose: write(anywhere, dose, one_layer) for dose in settings.doses[::2]}
 costs = {dose: mean_fluency(model, completions) for dose, completions in sweep.items()}
 
+random_scores = [mean_score(random_sweep.get(dose, [])) for dose in settings.doses]
 plots.dose_sweep(
     settings.doses,
     [mean_score(sweep[dose]) for dose in settings.doses],
     [costs[dose].nll - plain_fluency.nll for dose in settings.doses],
     sweep_prediction,
-    controls={"a random direction": [mean_score(random_sweep[dose]) for dose in settings.doses]},
+    controls={"a random direction": random_scores},
     n=f"{len(plain)} completions a dose, layer {settings.layer}",
 )
 if sweep_prediction.filled:
@@ -975,6 +981,11 @@ plots.both_ways(
 )
 
 # %% [markdown]
+# On the embedded model every layer but the first works at a small price, and sharing the dose among
+# all of them is neither much stronger nor much cheaper. Before block 0 the same dose is ruinous.
+# There the stream is still the embedding of the words themselves, and a push of that size turns
+# words into other words.
+#
 # ### Mean over the tokens, or last token?
 #
 # Much published work does not average over a sentence: it takes the residual stream at the *last*
@@ -1002,7 +1013,10 @@ print(f"cosine of the two vectors: {alike:.2f}")
 print("last tokens:", sorted({model.to_str_tokens(text)[-1] for text in positive + negative}))
 
 # %% [markdown]
-# Look at what the last tokens *are* before you judge the method.
+# Every sentence ends in the same token, a full stop. It has no mood of its own, and on the embedded
+# model its residual stream serves about as well as the mean over all words: there the model must
+# already know in which mood the next sentence will begin. But that depends on what the last token
+# *is*. Look at it before you trust the method.
 
 # %% [markdown]
 # ## Part 8 · Two defects to find, and one result that fails
@@ -1102,10 +1116,88 @@ for name, hook_fn in hook_fns.items():
 # %% [markdown]
 # ### A result that fails
 #
-# FAILS-TEXT
+# By now the recipe looks as if it could do anything: two piles of text, subtract, push. In large
+# models a direction for *truth* has been found in this way (Marks and Tegmark 2023). Let us try.
+# The embedded model adds two digits without a mistake. So take right sums and wrong sums, and
+# subtract their means. The two piles differ in nothing but being right or wrong. If the vector
+# holds truth, then pushing against it should make the model give wrong answers.
+#
+# Half of the sums make the vector. On the other half we ask whether it can *read*: how often does a
+# right sum lie further along it than a wrong one? Then whether it can *write*: how many of all 100
+# sums does the model still get right at + dose and at − dose? And, as always, what do directions
+# from shuffled labels do at the same dose?
 
 # %% tags=["explore"]
-# FAILS-CODE
+import random
+
+dice, n_shuffled = random.Random(0), 8
+sums = [(a, b) for a in range(10) for b in range(10)]
+dice.shuffle(sums)
+
+
+def slip(answer):
+    """A wrong answer near the right one."""
+    return dice.choice([x for x in range(max(0, answer - 3), answer + 4) if x != answer])
+
+
+def sums_read(texts):
+    return collect(model, texts, hook_name).mean_per_document(hook_name)
+
+
+right_sums = sums_read([f"$$ {a} + {b} = {a + b} $$" for a, b in sums])
+wrong_sums = sums_read([f"$$ {a} + {b} = {slip(a + b)} $$" for a, b in sums])
+half = len(sums) // 2
+truth = mean_difference(right_sums[:half, None], wrong_sums[:half, None])[0]
+read_right, read_wrong = right_sums[half:] @ truth, wrong_sums[half:] @ truth
+reads = (read_right[:, None] > read_wrong[None]).float().mean()
+
+questions = [f"$$ {a} + {b} =" for a, b in sums]
+question_length = collect(model, questions, hook_name).values[hook_name].norm(dim=-1).mean()
+
+
+def share_right(direction, dose):
+    """Share of the sums that the model answers rightly with this push."""
+    strength = float(dose * question_length / direction.norm())
+    pushes = interventions({settings.layer: direction.to(vectors)}, strength, one_layer)
+    with steer(model, pushes):
+        answers = generate(model, questions, max_new_tokens=4, batch_size=len(questions))
+    found = [re.search(r"\d+", answer.text) for answer in answers]
+    right = [f is not None and int(f[0]) == a + b for f, (a, b) in zip(found, sums, strict=True)]
+    return sum(right) / len(right)
+
+
+shuffled = shuffled_label_directions(right_sums[:half], wrong_sums[:half], n_shuffled, seed=0)
+rows = {
+    "truth": [share_right(truth, sign * settings.dose) for sign in (-1, 1)],
+    f"shuffled labels, mean of {n_shuffled}": [
+        mean_of(share_right(direction, sign * settings.dose) for direction in shuffled)
+        for sign in (-1, 1)
+    ],
+}
+plots.both_ways(
+    rows,
+    share_right(truth, 0.0),
+    dose=settings.dose,
+    n=f"{len(sums)} sums a point, layer {settings.layer}",
+    title="A vector for truth?",
+    xlabel="share of sums answered rightly",
+)
+print(f"a right sum lies further along the vector than a wrong one: {100 * reads:.0f}% of pairs")
+
+# %% [markdown]
+# It fails at both. As a *reader* it does no better than a coin. As a *writer* it costs right
+# answers in both directions, *towards* truth even more than against it, and directions from
+# shuffled labels cost more still. That is damage, not lying. Had the figure only its first row, one
+# might have written home about it.
+#
+# Why does truth fail where mood worked so well? A difference of means sees only what differs *on
+# average*. No token of a sum is true or false by itself. Right sums and wrong sums are made of the
+# same digits, and being right lies in how they combine. For that to show up in a mean, the model
+# would have to work out "this one is wrong" and carry the result along. It has no reason to: in all
+# that it has read there was not one wrong sum, and nothing that it ever had to predict depended on
+# it. With moods it is the other way round. The choice of almost every later word depends on the
+# mood, so the model carries it along at every token. Models that have read liars and their critics
+# may well carry truth. **You can only push along what the model carries.**
 
 # %% [markdown]
 # ## Part 9 · In your own words
@@ -1131,9 +1223,9 @@ for name, hook_fn in hook_fns.items():
 # *Three doubts.* (1) **Any push might do it.** 20 + 20 tweets give a vector that also holds
 # whatever else differs between these two piles. I would steer with directions from shuffled labels
 # at the same dose, at least 19 of them, and believe in the vector only if it beats them all. In my
-# notebook the shuffled family spread several times as far as the isotropic one. (2) **The length of
+# notebook the shuffled family spread three times as far as the isotropic one. (2) **The length of
 # the tweets.** If angry tweets are longer and BOS was averaged in, part of the vector is BOS. I
-# would compare lengths and leave position 0 out; in my data BOS turned the vector by tens of
+# would compare lengths and leave position 0 out; in my data BOS turned the vector by up to 21
 # degrees when the lengths differed. (3) **The price.** Coefficient 8 is no dose. I would divide by
 # the length of the stream, sweep it with both signs, and put the NLL under the unsteered model
 # beside it. If −8 does not make the text angry, or the NLL rises by more than a nat, the "happy"
@@ -1184,5 +1276,5 @@ for name, hook_fn in hook_fns.items():
 #
 # **Sources.** Turner et al. 2023, *Activation Addition: Steering Language Models Without
 # Optimization*. Rimsky et al. 2024, *Steering Llama 2 via Contrastive Activation Addition*. Zou et
-# al. 2023, *Representation Engineering*. Xiao et al. 2023, *Efficient Streaming Language Models
-# with Attention Sinks*.
+# al. 2023, *Representation Engineering*. Marks and Tegmark 2023, *The Geometry of Truth*. Xiao et
+# al. 2023, *Efficient Streaming Language Models with Attention Sinks*.

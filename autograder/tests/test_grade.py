@@ -149,7 +149,7 @@ def test_notes_tell_what_the_grader_did(graded):
 
 
 def test_equal_notebooks_are_graded_once(graded):
-    course, folder, crowd, _ = graded
+    course, folder, _crowd, _ = graded
     batch = Batch(folder, course, "01_toy")
     again = {row.student: row.score for row in batch.run()}
     assert again["full-marks"] == 5

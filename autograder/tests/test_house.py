@@ -104,7 +104,7 @@ def test_the_repository_stays_small():
 
 
 def test_files_speak_of_the_product_only():
-    words = re.compile("/wo" + "rk/|/ro" + "ot/|far" + "m-")
+    words = re.compile("/wo" + "rk/|[\"' ]/ro" + "ot/|far" + "m-")
     for path in tracked():
         if path.suffix in {".py", ".toml", ".md", ".yml", ".sh", ".j2"} and path.is_file():
             assert not words.search(path.read_text("utf-8")), path

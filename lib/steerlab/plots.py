@@ -14,6 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from steerlab.predict import Prediction
 
@@ -121,7 +122,7 @@ def dose_sweep(
 
     doses: signed, in units of the residual norm. scores: one concept score for each dose.
     nll_rise: nats per token above the unsteered completions. controls: scores of other directions
-    at the same doses. usable: the rise up to which a strength counts as usable.
+    at the same doses, None where not measured. usable: the rise up to which a dose is usable.
     """
     if _waits(prediction):
         return
@@ -130,7 +131,9 @@ def dose_sweep(
     )
     top.plot(doses, _floats(scores), "o-", color=TOWARDS, label="mean difference")
     for (name, values), colour in zip((controls or {}).items(), SERIES[1:], strict=False):
-        top.plot(doses, _floats(values), "s:", ms=4, color=colour, label=name)
+        shown = _floats(values)
+        there = ~np.isnan(shown)
+        top.plot(np.asarray(doses)[there], shown[there], "s:", ms=4, color=colour, label=name)
     if prediction is not None and isinstance(prediction.answer, tuple):
         top.plot(prediction.at, prediction.answer, "--", color=GUESS, label="your prediction")
     top.set_ylim(-0.03, 1.03)
@@ -138,7 +141,9 @@ def dose_sweep(
     top.legend(frameon=False, fontsize=8)
     bottom.plot(doses, _floats(nll_rise), "o-", color=AGAINST)
     bottom.axhline(usable, color=NEUTRAL, ls=":", lw=1)
-    bottom.text(min(doses), usable, " usable below", color=NEUTRAL, fontsize=8, va="bottom")
+    bottom.text(
+        max(doses), usable, "usable below", color=NEUTRAL, fontsize=8, ha="right", va="bottom"
+    )
     bottom.set_ylabel("price: NLL rise\n(nats per token)")
     bottom.set_xlabel("dose (length added / length of the residual stream)")
     for ax in (top, bottom):
@@ -165,6 +170,7 @@ def control_histogram(
     ax.axvline(observed, color=TOWARDS, lw=2.5, label="mean difference")
     ax.set_xlabel(xlabel)
     ax.set_ylabel("directions")
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     _finish(fig, ax, n, provenance)
 
 

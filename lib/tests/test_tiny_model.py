@@ -4,10 +4,10 @@ import json
 
 import pytest
 import torch
-from steerlab.data import generate
+from steerlab.data import TOPICS, generate, topic_words
 from steerlab.tiny import CHECKPOINT
 from steerlab.tiny.text import BOUNDARY, CONTEXT, build_tokenizer, document_losses, pack
-from steerlab.tiny.train import VALIDATION_SEED, Recipe, learning_rate, main
+from steerlab.tiny.train import TOKENIZER_SEED, VALIDATION_SEED, Recipe, learning_rate, main
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 
@@ -50,16 +50,17 @@ class TestTheShippedFolder:
         text = "Čaj ☕ und 3½ µm —\n\t42!"
         assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
 
-    def test_every_topic_word_is_one_token_inside_a_sentence(self, tokenizer):
-        from steerlab.data import TOPICS, topic_words
+    def test_its_tokenizer_is_the_one_that_the_script_makes(self, tokenizer):
+        assert build_tokenizer(TOKENIZER_SEED).get_vocab() == tokenizer.get_vocab()
 
+    def test_every_topic_word_is_one_token_inside_a_sentence(self, tokenizer):
         split = [
             word
             for topic in TOPICS
             for word in topic_words(topic)
             if len(tokenizer(" " + word)["input_ids"]) > 1
         ]
-        assert len(split) <= 5, split
+        assert not split
 
     @torch.no_grad()
     def test_it_adds_two_digits(self, model, tokenizer):
@@ -73,7 +74,7 @@ class TestTheShippedFolder:
         assert sum(right) >= 99
 
     def test_it_reads_the_corpus_nearly_as_well_as_the_generator_can(self, model, tokenizer):
-        documents = generate(600, VALIDATION_SEED)
+        documents = generate(300, VALIDATION_SEED)
         losses, counts = document_losses(model, tokenizer, documents)
         own = sum(d.nats for d in documents)
         # The benchmark asks for 0.03 over many more documents; here the sample's own noise counts.
@@ -86,8 +87,8 @@ class TestTraining:
         made = [tmp_path_factory.mktemp("tiny") / name for name in ("a", "b", "c")]
         threads = torch.get_num_threads()
         for folder, seed in zip(made, ("4", "4", "5"), strict=True):
-            main(["--out", str(folder), "--seed", seed, "--tokens", "4096", "--batch", "4",
-                  "--threads", "1", "--documents", "40"])  # fmt: skip
+            sizes = ["--tokens", "4096", "--batch", "4", "--documents", "40", "--held-out", "5"]
+            main(["--out", str(folder), "--seed", seed, "--threads", "1", *sizes])
         torch.set_num_threads(threads)
         return made
 
@@ -106,14 +107,10 @@ class TestTraining:
         first, _, other = ((f / "tokenizer.json").read_bytes() for f in folders)
         assert first == other
 
-    def test_the_shipped_tokenizer_is_the_one_that_the_script_makes(self, folders):
-        made, shipped = ((f / "tokenizer.json").read_bytes() for f in (folders[0], CHECKPOINT))
-        assert made == shipped
-
     def test_no_tokens_are_refused(self, tmp_path, capsys):
         with pytest.raises(SystemExit):
             main(["--out", str(tmp_path), "--tokens", "0"])
-        assert "must be positive" in capsys.readouterr().err
+        assert "--tokens must be at least 1" in capsys.readouterr().err
 
 
 def test_the_learning_rate_warms_up_and_comes_down():

@@ -1,9 +1,9 @@
 """Train the embedded model: `python -m steerlab.tiny.train --out DIR`.
 
-A GPT-2 of about a million parameters reads some ten million tokens of the concept corpus, each
-document once. That takes a quarter of an hour or so on two cores. The number of tokens matters more
-than the loss shows: models that saw a quarter of them reach nearly the same loss and can hardly be
-steered.
+A GPT-2 of a million parameters reads ten million tokens of the concept corpus, each document once.
+That takes about half an hour on two ordinary cores. The number of tokens matters more than the text
+shows: at a tenth of them the model already writes clean sentences, but carries no topic that a
+probe could find and no sentiment that could be steered.
 
 The folder written is an ordinary Hugging Face checkpoint in float16. Equal arguments give equal
 weights on the same machine.
@@ -12,6 +12,7 @@ weights on the same machine.
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import time
 from collections.abc import Callable
@@ -119,6 +120,10 @@ def save(model: GPT2LMHeadModel, tokenizer, folder: Path) -> None:
     model.half().save_pretrained(folder)
     model.float()
     tokenizer.save_pretrained(folder)
+    # The name that every version of transformers knows; 5 writes one that 4 cannot load.
+    settings = folder / "tokenizer_config.json"
+    named = json.loads(settings.read_text()) | {"tokenizer_class": "PreTrainedTokenizerFast"}
+    settings.write_text(json.dumps(named, indent=2) + "\n")
     (folder / "model.safetensors").chmod(0o644)  # safetensors writes for the owner alone
 
 
@@ -136,10 +141,12 @@ def main(arguments: list[str] | None = None) -> None:
         default=Recipe.tokenizer_documents,
         help="documents that the tokenizer takes its words from",
     )
+    parser.add_argument("--held-out", type=int, default=2000, help="documents to score at the end")
     parser.add_argument("--autocast", action="store_true", help="bfloat16, where it is fast")
     chosen = parser.parse_args(arguments)
-    if chosen.tokens < 1 or chosen.batch < 1:
-        parser.error("--tokens and --batch must be positive.")
+    for name in ("tokens", "batch", "documents", "held_out", "threads"):
+        if getattr(chosen, name) < 1:
+            parser.error(f"--{name.replace('_', '-')} must be at least 1.")
     torch.set_num_threads(chosen.threads)
     recipe = Recipe(
         seed=chosen.seed,
@@ -151,7 +158,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     model, tokenizer = train(recipe, log=lambda line: print(line, flush=True))
     save(model, tokenizer, chosen.out)
-    held_out = generate(2000, VALIDATION_SEED)
+    held_out = generate(chosen.held_out, VALIDATION_SEED)
     losses, counts = document_losses(model, tokenizer, held_out)
     own = sum(d.nats for d in held_out) / int(counts.sum())
     reached = float(losses.sum() / counts.sum())
