@@ -30,7 +30,8 @@ from benchmarks.embedded_probes import (
 from benchmarks.embedded_saes import SAE, Clamp, ClampControl, Scores, score_sae, train_sae
 
 STRENGTHS = (0.5, 0.75, 1.0, 1.25, 1.5)
-CAV_DOSES = (0.3, 0.5, 0.7, 0.9, 1.2)
+DOSES = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.8)
+MARGIN = 0.2  # nats a token kept clear of the limit when a strength is chosen on few completions
 
 
 @dataclass
@@ -233,7 +234,8 @@ def _choose(bench: Bench, corpus: Corpus, options: Sequence[Option]) -> list[Opt
     cells = bench.side_by_side([o[2] for o in options], [HAIKU], bench.pilot_size, seed=0)
     best: dict[str, tuple[float, Option]] = {}
     for option, cell in zip(options, cells, strict=True):
-        if usable(cell.fluency, corpus.plain_pilot.fluency):
+        plain = corpus.plain_pilot.fluency
+        if usable(cell.fluency, plain) and nll_rise(cell.fluency, plain) <= 1 - MARGIN:
             rate = cell.on_topic(topic_words(option[0]))
             if option[0] not in best or rate > best[option[0]][0]:
                 best[option[0]] = (rate, option)
@@ -320,7 +322,7 @@ def _steered_topics(bench: Bench, corpus: Corpus, directions: Sequence[Tensor]) 
     options: list[Option] = [
         (topic, dose, at_dose(bench, direction, [HAIKU], dose))
         for topic, direction in zip(TOPICS, directions, strict=True)
-        for dose in CAV_DOSES
+        for dose in DOSES
     ]
     return _score(bench, corpus, _choose(bench, corpus, options))
 

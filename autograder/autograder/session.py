@@ -7,7 +7,6 @@ the first notebook that has no stored result, and stops with the session.
 from __future__ import annotations
 
 import atexit
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -82,12 +81,9 @@ class GradingSession:
             self._sandbox = Sandbox(settings)
             runner = Runner(self._sandbox, self.course, self.assignment, self.folder.secret)
             # The sandbox imports for itself; meanwhile this process imports for the hidden tests.
-            with ThreadPoolExecutor(1) as pool:
-                starting = pool.submit(self._sandbox.start)
-                try:
-                    check_tests(self.course.hidden_tests(self.assignment.id), self.assignment.id)
-                finally:
-                    starting.result()
+            self._sandbox.launch()
+            check_tests(self.course.hidden_tests(self.assignment.id), self.assignment.id)
+            self._sandbox.start()
             self._runner = runner
         return self._runner
 

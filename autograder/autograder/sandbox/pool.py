@@ -122,8 +122,8 @@ class Sandbox:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def start(self) -> None:
-        """Make the run folder and the cut copy, start the zygote, wait until it is warm."""
+    def launch(self) -> None:
+        """Make the run folder and the cut copy, and start the zygote without waiting for it."""
         program = _bubblewrap_program()
         self._filter = _seccomp_filter(self.settings.allow_weaker)
         remove_stale_folders()
@@ -135,6 +135,16 @@ class Sandbox:
             layout.make_readable(copy)
             command = [program, *_bubblewrap_arguments(self.folder, self.settings.hidden)]
             self._bubblewrap = _Bubblewrap(command, self.folder / "log")
+        except BaseException:
+            self.stop()
+            raise
+
+    def start(self) -> None:
+        """Launch the zygote, unless that has been done, and wait until it is warm."""
+        if self._bubblewrap is None:
+            self.launch()
+        assert self._bubblewrap is not None
+        try:
             self.report = self._bubblewrap.wait_until_ready(self.settings.start_timeout)
         except BaseException:
             self.stop()
