@@ -34,7 +34,7 @@
 #
 # **You need** Python and PyTorch: indexing, broadcasting, a mean over one dimension. It helps to
 # have seen that a transformer is a stack of blocks. Nothing about interpretability is assumed;
-# every term is explained where it first comes up.
+# every term of interpretability is explained where it first comes up.
 #
 # | part | | minutes | points |
 # |---|---|---|---|
@@ -52,8 +52,14 @@
 # line that raises an error. The cell after the next one is a *check*: it looks at your function and
 # tells you what it finds. Checks are there to help and give no points; the points come from other
 # inputs when your work is graded. Some cells ask you to *predict* a result. Their figures do not
-# appear before you have committed to an answer. You are credited for answering. Being wrong costs
-# nothing, and is the point.
+# appear before you have committed to an answer. Answering earns no points and being wrong costs
+# none; being surprised is the point.
+#
+# **If a function will not come right**, go on and come back later. Part 3 has a way round
+# `sentence_residuals`. The texts and the figure of Part 5 need `steering_mask`, `steering_hooks`
+# and `generate_with_hooks`; Part 6 and most of Part 7 need `steering_hooks` and `concept_score`;
+# the controls of Part 7 need `steering_hooks` alone; Part 8 needs all of these but
+# `concept_score`. The vectors themselves need `mean_difference`.
 
 # %% tags=["install"]
 # install steerlab
@@ -78,7 +84,7 @@ from steerlab.predict import predict
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-model = load_model(MODEL)
+model = load_model(MODEL)  # together with the imports this takes about 15 seconds
 settings = course_settings(model)
 
 # %% [markdown]
@@ -103,7 +109,7 @@ settings = course_settings(model)
 
 # %% tags=["explore"]
 example = model.to_tokens("The movie that I saw yesterday was wonderful.")
-logits, seen = model.run_with_cache(example)
+_, seen = model.run_with_cache(example)
 first_block = seen["blocks.0.hook_resid_pre"]
 
 print("tokens        ", model.to_str_tokens(example[0]))
@@ -114,11 +120,14 @@ for layer in (0, model.cfg.n_layers - 1):
     print(f"length, layer {layer}", [round(length, 1) for length in lengths])
 
 # %% [markdown]
-# Look at the first token, *position 0*, and at its length in the last line. In large models the
-# vector at position 0 is often many times as long as any other; in small ones, such as the embedded
-# one, it is longer than most. Attention has to put its weight somewhere, and where there is nothing
-# worth attending to, heads learn to park it on the first token (an *attention sink*; Xiao et al.
-# 2023). So position 0 is busy with a job of its own. Keep this in mind for the next part.
+# The first token is BOS. In some models, the embedded one among them, it prints as
+# `<|endoftext|>`, because one and the same token begins a text and ends it.
+#
+# BOS stands at *position 0*. In large models the vector at position 0 is often many times as long
+# as any other. Attention has to put its weight somewhere, and where there is nothing worth
+# attending to, heads learn to park it on the first token (an *attention sink*; Xiao et al. 2023).
+# In the embedded model you hardly see this, but position 0 is just as little about the sentence.
+# Keep this in mind for the next part.
 
 # %% [markdown]
 # ## Part 2 · One vector for each sentence
@@ -283,14 +292,18 @@ if bos_prediction.filled:
     print(bos_prediction.beside(max(angles["short happy, long unhappy"])))
 
 # %% [markdown]
+# <details><summary>Why does BOS not cancel? (Open this after you have seen the figure.)</summary>
+#
 # The argument has a hole. BOS does enter both means, but *not with the same weight*. In a sentence
 # of $n$ tokens it has the weight $1/n$. In the difference of two means it is left with
 #
 # $$\operatorname{mean}\left(\tfrac{1}{n_+}\right) - \operatorname{mean}\left(\tfrac{1}{n_-}\right),$$
 #
 # which is zero only if both sets have the same lengths. Where happy sentences are shorter, part of
-# your "happiness" is *shortness*, multiplied by a vector that is longer than most. Nothing crashes,
-# and the vector even steers a little. This is the kind of mistake that this notebook is about.
+# your "happiness" is *shortness*, multiplied by a vector that says nothing about any sentence.
+# Nothing crashes, and the vector still steers about as well as the clean one, so no later figure
+# will warn you. This is the kind of mistake that this notebook is about.
+# </details>
 
 # %% [markdown]
 # ## Part 3 · The difference of two means
@@ -330,11 +343,15 @@ def mean_difference(
 checks.check_mean_difference(mean_difference)
 
 # %% tags=["explore"]
-vectors = mean_difference(positive_residuals, negative_residuals)
+# Part 2 not finished yet? Take the `#` away from these lines and go on; come back later.
+# from steerlab.activations import collect
+# hook_names = list(settings.hook_names)
+# def means(texts):
+#     read = collect(model, texts, hook_names)
+#     return torch.stack([read.mean_per_document(name) for name in hook_names], dim=1)
+# positive_residuals, negative_residuals = means(positive), means(negative)
 
-# Part 2 not finished yet? Then take the library's vectors and go on; come back later.
-# from steerlab import directions
-# vectors = torch.stack([directions.mean_difference(model, positive, negative, h) for h in hook_names])
+vectors = mean_difference(positive_residuals, negative_residuals)
 
 for layer in settings.layers:
     alike = torch.cosine_similarity(vectors[layer], vectors[settings.layer], dim=0)
@@ -512,7 +529,8 @@ checks.check_steering_hooks(steering_hooks)
 #
 # <details><summary>How do I keep dtype and device?</summary>
 #
-# `a.to(b)` gives `a` the dtype and device of tensor `b`. Convert what you add, not the stream.
+# `a.to(b)` gives `a` the dtype and device of tensor `b`. Convert what you add, not the stream. The
+# mask comes from the CPU while the stream may lie on a GPU: `mask.to(resid.device)` brings it over.
 # </details>
 
 # %% [markdown]
@@ -597,6 +615,13 @@ checks.check_generate_with_hooks(generate_with_hooks, model)
 #
 # The cache remembers what it was fed. If you feed the whole text again, every token stands in it
 # twice. Feed `tokens[:, start:]`, with `start` the number of tokens that are already in the cache.
+# And hand the memory that one pass returns to the next one.
+# </details>
+#
+# <details><summary>My text ends before it has begun.</summary>
+#
+# The token that ends a text may be the one that begins it, BOS. Stop when the *new* token is the
+# end token, and do not look for it among the tokens of the prompt.
 # </details>
 
 # %% [markdown]
@@ -609,8 +634,16 @@ checks.check_generate_with_hooks(generate_with_hooks, model)
 #
 # $$\text{dose} = \frac{\lVert c\, v^{(l)} \rVert}{\operatorname{mean}_t \lVert x^{(l)}_t \rVert},$$
 #
-# summed over the layers that are steered. The mean runs over the tokens of the prompts without
-# position 0. A dose of 0.5 adds a vector half as long as the stream itself.
+# where the mean runs over the tokens of the prompts without position 0. A dose of 0.5 adds a vector
+# half as long as the stream itself. With several layers their doses are added. A negative dose means
+# a negative coefficient.
+#
+# Which layer, and which dose? `settings` names one of each. They were fixed beforehand for each
+# model, a layer in the middle and a moderate dose. Choosing them by their result would be one more
+# way to fool yourself.
+#
+# A word about what you will read. The world of the embedded model is small, and greedy text repeats
+# itself. Watch the adjectives, mainly in the rows marked "negative".
 
 # %% tags=["explore"]
 from steerlab.activations import collect
@@ -680,18 +713,24 @@ def new_tokens(opening, c, positions):
     return tokens + [-1] * (n_shown - len(tokens))
 
 
-plain = torch.tensor([new_tokens(opening, 0.0, "all") for opening in openings])
+unsteered = torch.tensor([new_tokens(opening, 0.0, "all") for opening in openings])
 changed = {}
 for where in ["all", "prompt", "generated"]:
     steered = torch.tensor([new_tokens(opening, coefficient, where) for opening in openings])
-    changed[where] = (steered != plain).float().mean(0).tolist()
+    changed[where] = (steered != unsteered).float().mean(0).tolist()
 plots.changed_tokens(changed, first_change, n=f"{len(openings)} openings, dose {settings.dose}")
+if first_change.filled:
+    differs = [str(k + 1) for k, share in enumerate(changed["generated"]) if share > 0]
+    print(first_change.beside(differs[0] if differs else "no change"))
 
 # %% [markdown]
+# <details><summary>Why is it that one? (Open this after you have seen the figure.)</summary>
+#
 # With `"generated"`, the first column is 0 for every model there is. The first new token is
 # predicted *at the last position of the prompt*, and the prompt was not steered. Steering a token
 # changes what is predicted *after* it. If you ever evaluate steering by one next token, with the
 # positions set to "generated", you measure nothing.
+# </details>
 
 # %% [markdown]
 # ## Part 6 · Counting the effect
@@ -747,7 +786,9 @@ checks.check_concept_score(concept_score)
 # A score alone can be bought. A model that writes *great great great* scores 1.0 and has stopped
 # making sense. So we put a price beside it: the **fluency** of the completion. The main number is
 # the *negative log-likelihood* (NLL): how surprised the **unsteered** model is by each token of the
-# steered completion, on average, in nats. The other is *distinct-2*, the share of word pairs that
+# steered completion, on average. It is minus the natural logarithm of the probability that the model
+# gave to the token, and its unit is the **nat**: one nat more means a token that is $e \approx 2.7$
+# times less likely. The other is *distinct-2*, the share of word pairs that
 # are not repetitions. We call a strength **usable** while the NLL rises by no more than 1 nat per
 # token and distinct-2 keeps at least 0.8 of its unsteered value.
 #
@@ -771,6 +812,16 @@ sweep_prediction = predict(
     high=1,
 )
 
+# %% [markdown]
+# From here on the model does not take its best guess: it *draws* each token with the probability
+# that it gives to it (temperature 1). Every call draws the same random numbers, so what differs
+# between two doses is due to the push. But a few dozen completions are few: differences of about 0.1
+# in the score mean little.
+#
+# The dotted line in the figure belongs to *one* vector of random direction, as long as yours and
+# added at the same doses. It shows what a push does that knows nothing of moods. In Part 7 you meet
+# many more of these.
+
 # %% tags=["explore"]
 from steerlab.directions import random_directions
 from steerlab.evaluation import mean_fluency, usable
@@ -785,6 +836,8 @@ def interventions(vectors, strength, layers):
 
     def acting(layer):
         def intervention(resid):
+            # Position 0 is spared all the same: `steer` keeps what a function returns only at its
+            # own `positions`, and the default, "all", leaves position 0 and padding out.
             every_token = torch.ones(resid.shape[1], dtype=torch.bool)
             [(_, hook_fn)] = steering_hooks(vectors, strength, [layer], every_token)
             return hook_fn(resid, hook=None)
@@ -844,7 +897,15 @@ if sweep_prediction.filled:
 # %% [markdown]
 # Read the two panels together. The upper one says what you bought, the lower one what you paid. The
 # interesting doses are those where the score has moved and the price is still low. Beyond them the
-# model repeats itself or leaves the language, and what its words "score" there means little.
+# text falls apart, and what its words "score" there means little.
+#
+# <details><summary>Are the two sides alike? (Open this after you have seen the figure.)</summary>
+#
+# Not on the embedded model. Unsteered it is rather happy, so a push to the happy side finds little
+# left to win. And pushing to unhappy costs far more: compare the NLL in the first and the last row
+# of the table. Distinct-2 hardly moves. It guards against another failure, text that repeats one
+# phrase over and over, which this model does not show when its tokens are drawn.
+# </details>
 
 # %% [markdown]
 # ### Play
@@ -886,7 +947,9 @@ SteeringExplorer(
 #   sentences as yours. Only the labels are wrong. They are the harder test.
 #
 # Hundreds of generations would take long, so we measure something that needs one forward pass: how
-# much the next word *leans*, as the log-odds of all happy words against all unhappy ones.
+# much the next word *leans*. Take the probability that it is one of the happy words, divide by the
+# probability that it is one of the unhappy ones, and take the natural logarithm: these are the
+# **log-odds**, in nats. At 0 both are equally likely.
 
 # %% tags=["explore"]
 from steerlab.directions import shuffled_label_directions
@@ -943,7 +1006,9 @@ for family, values in effects.items():
 
 # %% [markdown]
 # The *rank p* answers: if your vector were just one more member of that family, how likely would it
-# be to come out this strong? With 99 controls the smallest possible value is 0.01.
+# be to come out this strong, *in either direction*? Which side of a random split counts as happy is
+# a matter of chance, so a direction that moves the log-odds as far the other way is as strong: the
+# thin dashed line marks where those begin. With 99 controls the smallest possible value is 0.01.
 #
 # Look at the widths. The shuffled family spreads further than the isotropic one although every
 # direction has the same length. It lives where sentences differ from each other, and by accident
@@ -982,7 +1047,8 @@ plots.both_ways(
 
 # %% [markdown]
 # On the embedded model every layer but the first works at a small price, and sharing the dose among
-# all of them is neither much stronger nor much cheaper. Before block 0 the same dose is ruinous.
+# all of them is about as strong as the better single layers, at a similarly small price. Before
+# block 0 the same dose is ruinous.
 # There the stream is still the embedding of the words themselves, and a push of that size turns
 # words into other words.
 #
@@ -1034,9 +1100,22 @@ print("last tokens:", sorted({model.to_str_tokens(text)[-1] for text in positive
 
 
 # %% tags=["explore"]
-def original_hooks_at(start, n_tokens, n_prompt):
+def homework_mask(start, n_tokens, n_prompt):
     mask = torch.tensor([False] * (n_tokens - 1) + [True])  # the newest position: repair this line
+    return mask
+
+
+def homework_hooks_at(start, n_tokens, n_prompt):
+    mask = homework_mask(start, n_tokens, n_prompt)
     return steering_hooks(vectors, coefficient, one_layer, mask)
+
+
+def steered_positions(passes, n_prompt):
+    """For each pass (start, n_tokens) the absolute positions that are steered in it."""
+    return [
+        [start + i for i in homework_mask(start, n_tokens, n_prompt).nonzero().flatten().tolist()]
+        for start, n_tokens in passes
+    ]
 
 
 def disagreements(hooks_at):
@@ -1054,13 +1133,23 @@ def disagreements(hooks_at):
     return count
 
 
-differing = disagreements(original_hooks_at)
+differing = disagreements(homework_hooks_at)
 print(f"different with and without cache: {differing} of {len(openings)} openings")
+n_prompt = model.to_tokens(openings[0]).shape[1]
+uncached = [(0, n_prompt + k) for k in range(3)]
+cached = [(0, n_prompt), (n_prompt, 1), (n_prompt + 1, 1)]
+print(f"a prompt at positions 0 to {n_prompt - 1}; steered in passes 1, 2, 3:")
+print("  without cache", *steered_positions(uncached, n_prompt))
+print("  with cache   ", *steered_positions(cached, n_prompt))
 
 # %% [markdown]
-# **Find out why**, and repair the marked line so that the count becomes 0 while the prompt's own
-# tokens (but for the last) stay unsteered. Before you look at the answer: at pass 5, was the token
-# that was written at pass 3 steered? With the cache? Without it?
+# **Find out why**, and repair the marked line so that the count becomes 0. Before you look at the
+# answer: at pass 5, is the token that was newest at pass 3 steered? With the cache? Without it?
+#
+# A count of 0 alone does not prove the repair: a mask that is `False` everywhere gives 0 as well.
+# What must hold besides is that the last position of the prompt and every position after it are
+# steered, and no earlier one. Without a cache this has to be so in *every* pass. Look at the printed
+# positions.
 #
 # <details><summary>Why do they differ?</summary>
 #
@@ -1119,8 +1208,9 @@ for name, hook_fn in hook_fns.items():
 # By now the recipe looks as if it could do anything: two piles of text, subtract, push. In large
 # models a direction for *truth* has been found in this way (Marks and Tegmark 2023). Let us try.
 # The embedded model adds two digits without a mistake. So take right sums and wrong sums, and
-# subtract their means. The two piles differ in nothing but being right or wrong. If the vector
-# holds truth, then pushing against it should make the model give wrong answers.
+# subtract their means. The two piles hold the same questions and differ in the answers alone. If the
+# vector holds truth, then pushing against it should make the model give wrong answers. (The sums
+# stand between `$$`, because that is how formulas are written in all that this model has read.)
 #
 # Half of the sums make the vector. On the other half we ask whether it can *read*: how often does a
 # right sum lie further along it than a wrong one? Then whether it can *write*: how many of all 100
@@ -1186,9 +1276,11 @@ print(f"a right sum lies further along the vector than a wrong one: {100 * reads
 
 # %% [markdown]
 # It fails at both. As a *reader* it does no better than a coin. As a *writer* it costs right
-# answers in both directions, *towards* truth even more than against it, and directions from
-# shuffled labels cost more still. That is damage, not lying. Had the figure only its first row, one
-# might have written home about it.
+# answers in both directions, and directions from shuffled labels cost more still. That is
+# damage, not lying. With only the first row of the figure, and of that only the push against truth,
+# it would have looked like a discovery. (Why the shuffled directions cost more we have not tested.
+# One guess: right and wrong sums share their questions, so the digits of the questions drop out of
+# the truth vector, whereas a random split leaves some of them in.)
 #
 # Why does truth fail where mood worked so well? A difference of means sees only what differs *on
 # average*. No token of a sum is true or false by itself. Right sums and wrong sums are made of the
@@ -1223,7 +1315,7 @@ print(f"a right sum lies further along the vector than a wrong one: {100 * reads
 # *Three doubts.* (1) **Any push might do it.** 20 + 20 tweets give a vector that also holds
 # whatever else differs between these two piles. I would steer with directions from shuffled labels
 # at the same dose, at least 19 of them, and believe in the vector only if it beats them all. In my
-# notebook the shuffled family spread three times as far as the isotropic one. (2) **The length of
+# notebook the shuffled family reached beyond 1.5 nats, the isotropic one not even to 1. (2) **The length of
 # the tweets.** If angry tweets are longer and BOS was averaged in, part of the vector is BOS. I
 # would compare lengths and leave position 0 out; in my data BOS turned the vector by up to 21
 # degrees when the lengths differed. (3) **The price.** Coefficient 8 is no dose. I would divide by

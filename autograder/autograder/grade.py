@@ -18,6 +18,7 @@ from .intake import Clean, Refused, take_in
 from .ledger import Ledger
 from .record import Recorder
 from .results import GRADED, UNGRADED, Result
+from .sandbox import SandboxUnavailable
 from .session import GradingSession
 
 
@@ -93,6 +94,8 @@ class Batch:
             return clean, self.session.grade(clean.notebook, clean.repairs)
         except Refused as refusal:
             return None, Result("", self.assignment.id, UNGRADED, reason=str(refusal))
+        except SandboxUnavailable:
+            raise  # nobody can be graded: better one clear line than one a student
         except Exception as error:
             return None, error
 

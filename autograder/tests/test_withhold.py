@@ -209,7 +209,7 @@ import os
 needle = bytes({shifted!r})
 shift = bytes((byte + 1) % 256 for byte in range(256))
 count = 0
-for root in ("/lab", "/home", "/tmp", "/etc", "/dev/shm", "/work", "/root"):
+for root in ("/lab", "/home", "/student", "/tmp", "/etc", "/dev/shm", "/work", "/root"):
     for folder, folders, files in os.walk(root):
         if folder.endswith("site-packages"):
             folders[:] = []  # the next test's; masked traces are empty

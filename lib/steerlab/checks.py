@@ -92,6 +92,30 @@ def _two_token_text(model: Any) -> str:
     )
 
 
+def _expect_mean_of_tokens(got: torch.Tensor, pre: torch.Tensor, layer: int) -> None:
+    """`got` is to be the mean of the residuals `pre` [pos, d_model] of a longer text."""
+    _expect(
+        got.norm() <= 1.01 * pre[1:].norm(dim=-1).max(),
+        "the result of a long sentence is longer than any of its tokens: a mean cannot be. "
+        "Do you sum without dividing, or divide by the wrong count?",
+    )
+    _expect(
+        not _same(got, pre[-1]),
+        "you return the last token, not the mean over the tokens from position 1 on.",
+    )
+    _expect(
+        not _same(got, pre[1]),
+        "you return the token at position 1, not the mean over the tokens from position 1 on.",
+    )
+    # Means taken in half precision differ by more than rounding in float32 does.
+    total = pre.double().sum(0) - pre[0].double()
+    _expect(
+        _same(got.double() * (len(pre) - 1), total, tolerance=2e-2),
+        f"for a sentence of several words, layer {layer} of your result is not the mean over the "
+        "tokens from position 1 on. Is every token in it, each once?",
+    )
+
+
 @_check_of("sentence_residuals")
 def check_sentence_residuals(function: Callable[..., Any], model: Any) -> str:
     """Diagnose `sentence_residuals(model, sentences)` on three sentences and one two-token text."""
@@ -130,12 +154,9 @@ def check_sentence_residuals(function: Callable[..., Any], model: Any) -> str:
         alone = [
             _expect_tensor(function(model, [s]), (1, layers, width), dims)[0] for s in (short, long)
         ]
-        loudest = model.run_with_cache(model.to_tokens(long))[1][RESID_PRE.format(layer=0)][0, 1:]
-        _expect(
-            alone[1][0].norm() <= 1.01 * loudest.norm(dim=-1).max(),
-            "the result of a long sentence is longer than any of its tokens: a mean cannot be. "
-            "Do you sum without dividing, or divide by the wrong count?",
-        )
+        _, cache = model.run_with_cache(model.to_tokens(long))
+        for layer in range(layers):
+            _expect_mean_of_tokens(alone[1][layer], cache[RESID_PRE.format(layer=layer)][0], layer)
         for order in ([0, 1], [1, 0]):
             together = function(model, [(short, long)[i] for i in order])
             together = _expect_tensor(together, (2, layers, width), dims)
@@ -349,7 +370,11 @@ def check_generate_with_hooks(function: Callable[..., Any], model: Any) -> str:
             "position.",
         )
         runs[use_cache] = tokens
-    _expect(runs[True] == runs[False], "with and without a cache you get different tokens.")
+    _expect(
+        runs[True] == runs[False],
+        "with and without a cache you get different tokens. Do you hand the memory that one pass "
+        "returns to the next one, as past_key_values?",
+    )
     return "greedy, the same tokens with and without a cache, hooks asked for at every pass."
 
 

@@ -14,6 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from steerlab.predict import Prediction
@@ -68,15 +69,15 @@ def changed_tokens(
     if _waits(prediction):
         return
     modes = list(shares)
-    values = np.array([_floats(shares[mode]) for mode in modes])
+    values = 100 * np.array([_floats(shares[mode]) for mode in modes])
     fig, ax = plt.subplots(figsize=(6.8, 1.6 + 0.5 * len(modes)), layout="constrained")
-    image = ax.imshow(values, vmin=0, vmax=1, cmap="cividis", aspect="auto")
+    image = ax.imshow(values, vmin=0, vmax=100, cmap="cividis", aspect="auto")
     for row, column in np.ndindex(*values.shape):
-        shade = "black" if values[row, column] > 0.5 else "white"
+        shade = "black" if values[row, column] > 50 else "white"
         ax.text(
             column,
             row,
-            f"{100 * values[row, column]:.0f}",
+            f"{values[row, column]:.0f}",
             ha="center",
             va="center",
             color=shade,
@@ -98,11 +99,12 @@ def changed_tokens(
                 edgecolor=GUESS,
                 lw=2.5,
                 ls="--",
-                label="your prediction",
             )
         )
-        fig.legend(loc="outside lower left", frameon=False, fontsize=8)
-    fig.colorbar(image, ax=ax, label="share of prompts")
+        # A line stands for the rectangle: at the size of a legend its dashes would run together.
+        key = Line2D([], [], color=GUESS, lw=2.5, ls="--", label="your prediction")
+        fig.legend(handles=[key], loc="outside lower left", frameon=False, fontsize=8)
+    fig.colorbar(image, ax=ax, label="prompts (%)")
     _caption(fig, n, provenance)
 
 
@@ -160,14 +162,19 @@ def control_histogram(
     n: str,
     provenance: str = COMPUTED_NOW,
 ) -> None:
-    """The effect of control directions as histograms, the effect of the real one as a line."""
+    """The effect of control directions as histograms, the effect of the real one as a line.
+
+    A thin dashed line at −observed marks where an effect the other way is as strong.
+    """
     fig, ax = plt.subplots(figsize=(6.4, 3.2), layout="constrained")
     everything = np.concatenate([np.asarray(list(v), float) for v in families.values()])
     reach = 1.1 * max(abs(observed), np.abs(everything).max(initial=0.0), 1e-6)
     bins = np.linspace(-reach, reach, 41).tolist()
     for (name, values), colour in zip(families.items(), SERIES[1:], strict=False):
-        ax.hist(list(values), bins=bins, color=colour, alpha=0.6, label=name)
+        # Outlines: filled bars would show a third colour where the families overlap.
+        ax.hist(list(values), bins=bins, color=colour, histtype="step", lw=1.8, label=name)
     ax.axvline(observed, color=TOWARDS, lw=2.5, label="mean difference")
+    ax.axvline(-observed, color=TOWARDS, lw=1, ls="--", label="as strong, the other way")
     ax.set_xlabel(xlabel)
     ax.set_ylabel("directions")
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))

@@ -69,13 +69,14 @@ def predict(
 ) -> Prediction:
     """Record an answer to `question`, or that there is none yet.
 
-    `options` makes it a choice (answer: one of them) or a ranking (answer: a list of all of them);
-    `at` makes it a curve (answer: one number for each value); otherwise it is a number between
-    `low` and `high`, in `unit`. Raises ValueError when the answer does not fit the question.
+    `options` makes it a choice (answer: one of them, 2 being taken for "2") or a ranking (answer: a
+    list of all of them); `at` makes it a curve (answer: one number for each value); otherwise it
+    is a number between `low` and `high`, in `unit`. Raises ValueError when the answer
+    does not fit the question.
     """
     kind: Kind = "number"
     if options:
-        kind = "choice" if answer is None or isinstance(answer, str) else "ranking"
+        kind = "ranking" if isinstance(answer, list | tuple) else "choice"
     elif len(at):
         kind = "curve"
     checked = None if answer is None else _checked(answer, kind, key, options, at, low, high)
@@ -99,17 +100,22 @@ def _checked(
 ) -> Answer:
     """`answer` in its canonical form, or a ValueError that says what would fit."""
     if kind == "choice":
-        if answer not in options:
-            raise ValueError(f"prediction {key!r}: {answer!r} is not one of {list(options)}")
-        return str(answer)
+        chosen = str(answer) if isinstance(answer, int) else answer
+        if chosen not in options:
+            quoted = ", ".join(map(repr, options))
+            raise ValueError(
+                f"prediction {key!r}: {answer!r} is not one of the options; "
+                f"write one of {quoted}, with the quotation marks"
+            )
+        return str(chosen)
     if kind == "ranking":
-        ranked = tuple(answer) if isinstance(answer, list | tuple) else (answer,)
-        if sorted(map(str, ranked)) != sorted(options):
+        ranked = tuple(str(option) for option in answer)
+        if sorted(ranked) != sorted(options):
             raise ValueError(
                 f"prediction {key!r}: a ranking lists each of {list(options)} once, "
                 f"highest first; got {answer!r}"
             )
-        return tuple(str(option) for option in ranked)
+        return ranked
     if kind == "curve":
         values = list(answer) if isinstance(answer, list | tuple) else [answer]
         if len(values) != len(at):

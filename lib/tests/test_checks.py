@@ -37,12 +37,13 @@ def right_score(prompt, text, words_for, words_against):
     return n_for / (n_for + n_against) if n_for + n_against else None
 
 
-def right_residuals(model, sentences, first=1, hook="hook_resid_pre"):
+def right_residuals(model, sentences, first=1, last=None, hook="hook_resid_pre"):
     rows = []
     for sentence in sentences:
         _, cache = model.run_with_cache(model.to_tokens(sentence))
         layers = range(model.cfg.n_layers)
-        rows.append(torch.stack([cache[f"blocks.{i}.{hook}"][0, first:].mean(0) for i in layers]))
+        read = [cache[f"blocks.{i}.{hook}"][0, first:last] for i in layers]
+        rows.append(torch.stack([tokens.mean(0) for tokens in read]))
     return torch.stack(rows)
 
 
@@ -236,6 +237,9 @@ def test_concept_score_is_diagnosed(wrong, diagnosis):
         (lambda m, s: right_residuals(m, s, first=0), "position 0 is in your mean"),
         (lambda m, s: right_residuals(m, s, hook="hook_resid_post"), "hook_resid_post"),
         (lambda m, s: right_residuals(m, s[::-1]), "another order"),
+        (lambda m, s: right_residuals(m, s, first=-1), "the last token, not the mean"),
+        (lambda m, s: right_residuals(m, s, last=2), "the token at position 1, not the mean"),
+        (lambda m, s: right_residuals(m, s, last=4), "is not the mean over the tokens"),
         (lambda m, s: right_residuals(m, s)[:, 0], "the result has shape"),
     ],
 )
@@ -260,6 +264,18 @@ def never_cached(model, prompt, hooks_at, max_new_tokens, use_cache):
     return right_generate(model, prompt, hooks_at, max_new_tokens, False)
 
 
+def forgetful(model, prompt, hooks_at, max_new_tokens, use_cache):
+    """With the cache every pass begins with an empty memory."""
+    tokens, start = model.to_tokens(prompt), 0
+    for _ in range(max_new_tokens):
+        fed = tokens[:, start:]
+        with torch.no_grad(), model.hooks(fwd_hooks=hooks_at(start, fed.shape[1])):
+            logits = model(fed)
+        start = tokens.shape[1] if use_cache else 0
+        tokens = torch.cat([tokens, logits[:, -1].argmax(-1, keepdim=True)], 1)
+    return tokens[0]
+
+
 def without_hooks(model, prompt, hooks_at, max_new_tokens, use_cache):
     def asked_in_vain(start, n_tokens):
         hooks_at(start, n_tokens)
@@ -272,6 +288,7 @@ def without_hooks(model, prompt, hooks_at, max_new_tokens, use_cache):
     ("wrong", "diagnosis"),
     [
         (never_cached, "feed the new token only"),
+        (forgetful, "hand the memory"),
         (without_hooks, "never ran"),
         (lambda *args: right_generate(*args)[-4:], "begin with the prompt"),
         (lambda m, p, h, n, c: right_generate(m, p, h, n + 1, c), "new tokens where"),

@@ -70,6 +70,12 @@ def test_figures_without_data_for_every_point_can_be_drawn(tmp_path):
         assert (tmp_path / f"{name}.png").stat().st_size > 1000
 
 
+def test_the_controls_are_laid_beside_the_observed_effect_and_its_mirror_image():
+    plots.control_histogram({"isotropic": [0.1, -0.1]}, 2.0, xlabel="effect (nats)", n="2 each")
+    [axes] = plt.gcf().axes
+    assert sorted(line.get_xdata()[0] for line in axes.lines) == [-2.0, 2.0]
+
+
 def test_a_shipped_result_says_so():
     plots.bos_angle({"a": [1.0]}, n="3", provenance="shipped, made by `x` on 2026-01-01")
     assert any("shipped" in text for text in captions(plt.gcf()))

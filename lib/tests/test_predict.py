@@ -38,8 +38,15 @@ def test_zero_is_an_answer():
 
 def test_a_choice_is_one_of_the_options():
     assert predict("?", "b", key="c", options=["a", "b"]).answer == "b"
-    with pytest.raises(ValueError, match="not one of"):
+    with pytest.raises(ValueError, match="write one of 'a', 'b', with the quotation marks"):
         predict("?", "d", key="c", options=["a", "b"])
+
+
+def test_a_whole_number_chooses_the_option_that_is_written_so():
+    assert predict("?", 2, key="c", options=["1", "2"]).answer == "2"
+    for answer in (3, 2.0, True):
+        with pytest.raises(ValueError, match="quotation marks"):
+            predict("?", answer, key="c", options=["1", "2"])
 
 
 @given(st.permutations(["red", "green", "blue"]))

@@ -29,7 +29,9 @@ SECCOMP_MODE_FILTER = 2
 LINUX_CAPABILITY_VERSION_3 = 0x20080522
 
 STUDENT_UID = 1000  # the student's number inside the kernel's own user namespace
-HOME = "/home/student"
+PRIVATE = "/student"  # the one folder that a kernel may write to, whatever else is shown
+HOME = f"{PRIVATE}/home"
+SCRATCH = f"{PRIVATE}/tmp"
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.mount.argtypes = [
@@ -109,7 +111,9 @@ def enter_user_namespace() -> None:
 
 
 def private_filesystem(disk_bytes: int) -> None:
-    """Give the kernel its own /proc, /dev/pts, and ONE tmpfs behind /home, /tmp and /dev/shm.
+    """Give the kernel its own /proc, /dev/pts, and ONE tmpfs behind its home, /tmp and /dev/shm.
+
+    Where the environment itself lies below /tmp, that stays as it is shown, read-only.
 
     Everything else stays read-only as bubblewrap mounted it, and is locked: the mounts were made in
     a user namespace above this one.
@@ -118,11 +122,12 @@ def private_filesystem(disk_bytes: int) -> None:
     mount(None, "/", None, MS_REC | MS_PRIVATE)
     mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     size = f"size={disk_bytes},nr_inodes=20000,mode=755"
-    mount("tmpfs", "/home", "tmpfs", MS_NOSUID | MS_NODEV, size)
-    for folder in (HOME, f"{HOME}/work", "/home/tmp", "/home/shm"):
+    mount("tmpfs", PRIVATE, "tmpfs", MS_NOSUID | MS_NODEV, size)
+    for folder in (HOME, f"{HOME}/work", SCRATCH, f"{PRIVATE}/shm"):
         os.mkdir(folder, 0o700)
-    mount("/home/tmp", "/tmp", None, MS_BIND)
-    mount("/home/shm", "/dev/shm", None, MS_BIND)
+    if not os.listdir("/tmp"):
+        mount(SCRATCH, "/tmp", None, MS_BIND)
+    mount(f"{PRIVATE}/shm", "/dev/shm", None, MS_BIND)
     # Terminals of its own: those of another kernel would belong to the same user.
     mount("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666")
     os.chdir(f"{HOME}/work")

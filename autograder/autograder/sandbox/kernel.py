@@ -24,7 +24,7 @@ NICENESS = 5  # whatever runs in there, the monitor and the grader come first
 CHANNELS = ("shell", "iopub", "stdin", "hb", "control")
 ENVIRONMENT = {
     "HOME": confine.HOME,
-    "TMPDIR": "/tmp",
+    "TMPDIR": confine.SCRATCH,
     "USER": "student",
     "LANG": "C.UTF-8",
     "SHELL": "/bin/sh",
@@ -123,7 +123,7 @@ def _make_app(connection: dict[str, Any], listeners: dict[str, int]) -> Any:
     setattr(ipykernel.heartbeat.Heartbeat, "_try_bind_socket", bind_heartbeat)  # noqa: B010
     for descriptor in listeners.values():
         socket.socket(fileno=os.dup(descriptor)).setblocking(False)
-    path = "/tmp/connection.json"
+    path = f"{confine.SCRATCH}/connection.json"
     with open(path, "w") as handle:
         json.dump(connection, handle)
     app = SandboxedKernelApp.instance(connection_file=path, log_level=50)

@@ -25,7 +25,7 @@ SYSTEM = ("/usr/bin", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/libexec", "/
 MERGED = ("/bin", "/sbin", "/lib", "/lib32", "/lib64")  # links into /usr on most machines
 ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "fonts", "localtime")
 HIDDEN_PACKAGES = ("steerlab", "autograder")
-PASSWD = "root:x:0:0::/:/bin/false\nstudent:x:1000:1000::/home/student:/bin/sh\n"
+PASSWD = "root:x:0:0::/:/bin/false\nstudent:x:1000:1000::/student/home:/bin/sh\n"
 GROUP = "root:x:0:\nstudent:x:1000:\n"
 HOSTS = "127.0.0.1 localhost\n"
 
@@ -97,6 +97,11 @@ def masked(shown: list[str], hidden: Iterable[Path]) -> list[str]:
         for path in found
         if os.path.exists(path) and path not in shown and _inside_any(path, shown)
     )
+
+
+def shows_something_in(folder: str) -> bool:
+    """Whether some shown folder lies below `folder`, so that nothing may be mounted over it."""
+    return any(_inside_any(path, [folder]) for path in _shown_folders())
 
 
 def unreadable_to_others() -> list[str]:

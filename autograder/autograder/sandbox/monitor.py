@@ -215,7 +215,7 @@ def _pss(pid: int) -> int:
 
 def _disk_bytes(pid: int) -> int:
     try:
-        disk = os.statvfs(f"/proc/{pid}/root/home")
+        disk = os.statvfs(f"/proc/{pid}/root{confine.PRIVATE}")
     except OSError:
         return 0
     return (disk.f_blocks - disk.f_bfree) * disk.f_frsize

@@ -18,15 +18,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any, ClassVar
 
-from . import layout, seccomp, withhold
+from . import confine, layout, seccomp, withhold
 from .isolation import Isolation
 
 RUN_FOLDERS = Path("/tmp")
 ROOTS_STUDENT_UID = 64555  # whom root becomes before any student's code runs
 ENVIRONMENT = {
     "PATH": f"{sys.prefix}/bin:/usr/bin:/bin",
-    "HOME": "/home/student",
-    "MPLCONFIGDIR": "/home/student/.config/matplotlib",
+    "HOME": confine.HOME,
+    "TMPDIR": confine.SCRATCH,
+    "MPLCONFIGDIR": f"{confine.HOME}/.config/matplotlib",
     "LANG": "C.UTF-8",
     "PYTHONHASHSEED": "0",  # sets of strings iterate in the same order every time
     "PYTHONDONTWRITEBYTECODE": "1",
@@ -305,8 +306,12 @@ def _bubblewrap_arguments(folder: Path, hidden: tuple[Path, ...], trial: bool = 
         words += ["--unshare-user", "--uid", "1000", "--gid", "1000"]
     words += layout.mounts(folder, hidden)
     words += ["--dev", "/dev", "--remount-ro", "/dev"]
-    for place in ("/tmp", "/home", "/home/student", "/dev/shm"):
+    # /tmp is what a kernel's own is mounted on, unless the environment lies in it.
+    own_tmp = [] if layout.shows_something_in("/tmp") else ["/tmp"]
+    for place in (*own_tmp, confine.PRIVATE, "/dev/shm"):
         words += ["--perms", "1777", "--tmpfs", place]
+    for place in (confine.HOME, confine.SCRATCH):
+        words += ["--perms", "1777", "--dir", place]
     # Root mounts /proc itself, after bubblewrap: see confine.become_unprivileged.
     words += ["--dir", "/proc"] if root else ["--proc", "/proc"]
     words += ["--remount-ro", "/", "--clearenv"]
