@@ -1278,9 +1278,10 @@ print(f"a right sum lies further along the vector than a wrong one: {100 * reads
 # It fails at both. As a *reader* it does no better than a coin. As a *writer* it costs right
 # answers in both directions, and directions from shuffled labels cost more still. That is
 # damage, not lying. With only the first row of the figure, and of that only the push against truth,
-# it would have looked like a discovery. (Why the shuffled directions cost more we have not tested.
-# One guess: right and wrong sums share their questions, so the digits of the questions drop out of
-# the truth vector, whereas a random split leaves some of them in.)
+# it would have looked like a discovery. (Why do the shuffled directions cost more? This notebook does
+# not test it. One guess: right and wrong sums share their questions, so the digits of the questions
+# drop out of the truth vector, whereas a random split leaves some of them in. You can put it to the
+# test: instead of shuffling all labels, swap right and wrong within pairs chosen at random.)
 #
 # Why does truth fail where mood worked so well? A difference of means sees only what differs *on
 # average*. No token of a sum is true or false by itself. Right sums and wrong sums are made of the

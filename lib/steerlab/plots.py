@@ -178,7 +178,10 @@ def control_histogram(
     ax.set_xlabel(xlabel)
     ax.set_ylabel("directions")
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))
-    _finish(fig, ax, n, provenance)
+    ax.spines[["top", "right"]].set_visible(False)
+    # Above the axes: inside, it would lie on one of the two lines.
+    fig.legend(loc="outside upper center", ncols=4, frameon=False, fontsize=8)
+    _caption(fig, n, provenance)
 
 
 def both_ways(
