@@ -201,7 +201,7 @@ def clamp_rows(bench: Bench, corpus: Corpus, sae: SAE, scores: Scores, name: str
     options = [
         (topic, strength, Clamp(sae, latent, strength * float(scores.p999[latent])))
         for topic, latents in zip(TOPICS, top.tolist(), strict=True)
-        for latent in latents
+        for latent in latents[: 2 if bench.quick else 3]
         for strength in STRENGTHS
     ]
     chosen = _choose(bench, corpus, options)
@@ -327,7 +327,7 @@ def _steered_topics(bench: Bench, corpus: Corpus, directions: Sequence[Tensor]) 
     options: list[Option] = [
         (topic, dose, at_dose(bench, direction, [HAIKU], dose))
         for topic, direction in zip(TOPICS, directions, strict=True)
-        for dose in DOSES
+        for dose in (DOSES[::2] if bench.quick else DOSES)
     ]
     return _score(bench, corpus, _choose(bench, corpus, options))
 

@@ -73,7 +73,7 @@ class Bench:
         self.tokenizer = AutoTokenizer.from_pretrained(self.folder)
         self.seeds = (1,) if self.quick else (1, 2, 3)
         self.cell_size = 60 if self.quick else 200
-        self.pilot_size = 40 if self.quick else 60  # for choosing a strength, seed 0
+        self.pilot_size = 30 if self.quick else 60  # for choosing a strength, seed 0
 
     def say(self, line: str) -> None:
         print(f"[{time.perf_counter() - self.started:4.0f} s] {line}", flush=True)
@@ -126,11 +126,14 @@ class Bench:
         self,
         interventions: Sequence[Intervention | None],
         prompts: Sequence[str],
+        *,
+        size: int | None = None,
         max_new_tokens: int = 32,
     ) -> list[Cell]:
-        """The cells that count: `cell_size` completions for every seed, pooled."""
+        """The cells that count: `size` (or `cell_size`) completions for every seed, pooled."""
+        n = size or self.cell_size
         by_seed = [
-            self.side_by_side(interventions, prompts, self.cell_size, seed, max_new_tokens)
+            self.side_by_side(interventions, prompts, n, seed, max_new_tokens)
             for seed in self.seeds
         ]
         return [

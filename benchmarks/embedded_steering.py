@@ -20,7 +20,7 @@ from torch import Tensor
 from benchmarks.embedded_probes import Bench, Row, at_dose, nll_rise, rank_p
 from benchmarks.embedded_saes import SAE
 
-DOSES = (0.3, 0.45, 0.6, 0.8, 1.0)
+DOSES = (0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7)
 OPENINGS = ("The {} was", "I think that the {} is", "I had the {} today and it was", "My {} went")
 MIXED = (
     "Show the code and the math for {} + {}.\n",
@@ -75,7 +75,7 @@ def mean_difference_rows(bench: Bench, sae: SAE, rates: Float[Tensor, " latent"]
     grid = [sign * dose for sign in (-1, 1) for dose in DOSES]
     tried: list[AddVector | None] = [at_dose(bench, vector, pilot, dose) for dose in grid]
     [plain_pilot, *pilots] = bench.side_by_side(
-        [None, *tried], pilot, bench.pilot_size, seed=0, max_new_tokens=24
+        [None, *tried], pilot, 100, seed=0, max_new_tokens=24
     )
     doses: dict[int, tuple[float, float]] = {-1: (-1.0, -DOSES[0]), 1: (-1.0, DOSES[0])}
     for dose, cell in zip(grid, pilots, strict=True):
@@ -84,13 +84,13 @@ def mean_difference_rows(bench: Bench, sae: SAE, rates: Float[Tensor, " latent"]
         bench.say(f"mean-diff, choosing: dose {dose:+.2f} share {share:.3f}, NLL {rise:+.3f}")
         sign = 1 if dose > 0 else -1
         toward = share if sign > 0 else 1 - share
-        # A weaker dose is preferred to a stronger one that brings half a percent.
-        good = usable(cell.fluency, plain_pilot.fluency) and rise <= 0.25
-        if good and toward > doses[sign][0] + 0.005:
+        # The weakest dose that does the work, or else the one that does most of it.
+        done, best = doses[sign][0] >= 0.96, toward > doses[sign][0]
+        if usable(cell.fluency, plain_pilot.fluency) and rise <= 0.25 and best and not done:
             doses[sign] = (toward, dose)
     chosen = [doses[-1][1], doses[1][1]]
     actions = [at_dose(bench, vector, prompts, dose) for dose in chosen]
-    plain, *cells = bench.scored([None, *actions], prompts, max_new_tokens=24)
+    plain, *cells = bench.scored([None, *actions], prompts, size=200, max_new_tokens=24)
     base = concept_score(plain.completions, *words) or 0.0
     rows, rises = [], []
     for name, threshold, dose, action, cell in zip(
