@@ -1,4 +1,4 @@
-"""Grade every submission of an assignment: intake, run, record, one after the other.
+"""Grade every submission of an assignment: intake, run, record.
 
 One student's bad file, endless loop or crash never stops the others. What the machinery cannot do
 leaves a submission "ungraded" with the reason, never a zero.
@@ -6,9 +6,10 @@ leaves a submission "ungraded" with the reason, never a zero.
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +19,11 @@ from .intake import Clean, Refused, take_in
 from .ledger import Ledger
 from .record import Recorder
 from .results import GRADED, UNGRADED, Result
-from .sandbox import SandboxUnavailable
 from .session import GradingSession
+
+#: Submissions that run at once. Each has a sandboxed process of its own; only the hidden tests,
+#: which run in this process, take turns.
+WORKERS = min(4, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
@@ -73,46 +77,53 @@ class Batch:
         return len(self.found)
 
     def run(self) -> Iterator[Row]:
-        """Grade one submission after the other, yielding each one's row once it is recorded.
+        """Grade the submissions, WORKERS at a time, yielding each one's row in the class's order.
 
-        One writer records a submission while the next is running.
+        One writer records what is graded while the next are running. Raises SandboxUnavailable,
+        before anything is written, where no sandbox can be started.
         """
-        with self.session, ThreadPoolExecutor(1, "recorder") as writer:
-            waiting: Future[Row] | None = None
-            for student, path in self.found:
-                recorded = writer.submit(self._record, student, *self._graded(path))
-                if waiting is not None:
-                    yield waiting.result()
-                waiting = recorded
-            if waiting is not None:
-                yield waiting.result()
+        with self.session:
+            taken = [(student, self._taken_in(path)) for student, path in self.found]
+            if any(isinstance(t, Clean) and not self.session.stored(t) for _, t in taken):
+                self.session.runner()
+            grading = ThreadPoolExecutor(WORKERS, "grader")
+            recording = ThreadPoolExecutor(1, "recorder")
+            with grading as graders, recording as writer:
+                running = [(s, t, graders.submit(self._graded, t)) for s, t in taken]
+                for student, clean, future in running:
+                    yield writer.submit(self._record, student, clean, future.result()).result()
 
-    def _graded(self, path: Path) -> tuple[Clean | None, Result | Exception]:
-        """Intake and run; the machinery's own failure comes back as the exception that it was."""
+    def _taken_in(self, path: Path) -> Clean | Exception:
         try:
-            clean = take_in(path, self.assignment.id, self.session.release)
-            return clean, self.session.grade(clean.notebook, clean.repairs)
-        except Refused as refusal:
-            return None, Result("", self.assignment.id, UNGRADED, reason=str(refusal))
-        except SandboxUnavailable:
-            raise  # nobody can be graded: better one clear line than one a student
+            return take_in(path, self.assignment.id, self.session.release)
         except Exception as error:
-            return None, error
+            return error
 
-    def _record(self, student: str, clean: Clean | None, result: Result | Exception) -> Row:
+    def _graded(self, taken: Clean | Exception) -> Result | Exception:
+        """Run and test; the machinery's own failure comes back as the exception that it was."""
+        if isinstance(taken, Refused):
+            return Result("", self.assignment.id, UNGRADED, reason=str(taken))
+        if isinstance(taken, Exception):
+            return taken
+        try:
+            return self.session.grade(taken.notebook, taken.repairs)
+        except Exception as error:
+            return error
+
+    def _record(self, student: str, taken: Clean | Exception, result: Result | Exception) -> Row:
         """Gradebook, pages and ledger of one submission; whatever goes wrong stays with it."""
         if isinstance(result, Exception):
             return self._failed(student, result)
         try:
-            if clean is None or result.status != GRADED:
-                self.recorder.record_ungraded(student, result.reason)
+            if isinstance(taken, Clean) and result.status == GRADED:
+                self.recorder.record(student, taken)
             else:
-                self.recorder.record(student, clean)
+                self.recorder.record_ungraded(student, result.reason)
             self.ledger.append(student, result, reason="grade")
         except Exception as error:
             return self._failed(student, error)
         if result.status != GRADED:
-            broke = clean is not None
+            broke = isinstance(taken, Clean)
             return Row(student, UNGRADED, notes=(result.reason,), machinery_failed=broke)
         notes = result.repairs + result.notes
         seconds = result.wall_seconds

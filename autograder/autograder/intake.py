@@ -15,6 +15,7 @@ import re
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -328,12 +329,21 @@ def transformed(source: str) -> str:
     return TransformerManager().transform_cell(source)
 
 
-def _parses(source: str) -> bool:
+#: CPython 3.11 counts the depth of syntax trees in one place for all threads.
+_one_parser = threading.Lock()
+
+
+def parsed(source: str) -> ast.Module | None:
+    """A cell's syntax tree, or None where it is no Python; may be called from any thread."""
     try:
-        ast.parse(transformed(source))
+        with _one_parser:
+            return ast.parse(transformed(source))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return True
+        return None
+
+
+def _parses(source: str) -> bool:
+    return parsed(source) is not None
 
 
 def _check_python(result: list[NotebookNode]) -> None:

@@ -21,7 +21,7 @@ from nbformat import NotebookNode
 from . import cells
 from .cellrunner import CellFate, KernelRun, MachineryFailed
 from .course import Assignment, Course
-from .intake import transformed
+from .intake import parsed
 from .probe import (
     CallLimits,
     HiddenTestsBroken,
@@ -324,9 +324,8 @@ def check_tests(tests: Path, assignment_id: str) -> None:
 
 def bound_names(source: str) -> set[str]:
     """Names that a cell assigns, imports or defines."""
-    try:
-        tree = ast.parse(transformed(source))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    tree = parsed(source)
+    if tree is None:
         return set()
     names: set[str] = set()
     for node in ast.walk(tree):
