@@ -10,13 +10,9 @@ import copy
 import hashlib
 import io
 import logging
-import os
 import re
 import shutil
-import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +34,7 @@ from nbgrader.preprocessors import (
 from traitlets.config import Config
 
 from . import cells
-from .course import Assignment, Course
+from .course import Assignment, Course, CourseError
 from .leaks import Secrets, find_leaks
 
 BADGE = (
@@ -60,8 +56,10 @@ EXECUTION_SECONDS = 600
 MAX_NOTEBOOK_BYTES = 3_000_000
 
 
-class BuildError(Exception):
+class BuildError(CourseError):
     """The source cannot be made into an assignment; the message names the cell and the mend."""
+
+    exit_code = 1
 
 
 class TaskStubs(ClearSolutions):
@@ -239,26 +237,14 @@ def run_generator(assignment: Assignment, course_root: Path, *, database: bool) 
         chain.append(SaveCells)
     generator.no_database = not database
     generator.preprocessors = chain
-    # A new gradebook makes nbgrader call the `alembic` program, which lies beside our Python.
     try:
-        with _programs_beside_python():
-            generator.start()
+        generator.start()
     except NbGraderException as error:
         lines = [line for line in said.getvalue().splitlines() if line.strip()]
         why = next(
             (line for line in reversed(lines) if re.match(r"[\w.]+(Error|Exception)", line)), error
         )
         raise BuildError(f"nbgrader could not generate {assignment.id}: {why}") from error
-
-
-@contextmanager
-def _programs_beside_python() -> Iterator[None]:
-    before = os.environ.get("PATH", os.defpath)
-    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{before}"
-    try:
-        yield
-    finally:
-        os.environ["PATH"] = before
 
 
 def _log_into(stream: io.StringIO) -> logging.Logger:

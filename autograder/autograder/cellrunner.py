@@ -20,7 +20,7 @@ from nbclient.exceptions import CellExecutionComplete, DeadKernelError
 from nbformat import NotebookNode
 
 from .probe import take_code
-from .sandbox import ExitInfo, KernelFailed, Sandbox, SandboxKernelManager, kernel_manager
+from .sandbox import ExitInfo, KernelFailed, KernelSource, SandboxKernelManager, kernel_manager
 
 MAX_OUTPUT_BYTES = 4_000_000
 WATCH_SECONDS = 0.1
@@ -107,7 +107,9 @@ class LimitedClient(NotebookClient):
 class KernelRun:
     """One kernel and the cells run in it."""
 
-    def __init__(self, sandbox: Sandbox, notebook: NotebookNode, cell_cpu_seconds: float) -> None:
+    def __init__(
+        self, sandbox: KernelSource, notebook: NotebookNode, cell_cpu_seconds: float
+    ) -> None:
         self.manager = kernel_manager(sandbox)
         self.client = LimitedClient(notebook, self.manager)
         self.cell_cpu_seconds = cell_cpu_seconds

@@ -30,6 +30,7 @@ from .course import Course, CourseError, CourseFolder, load_course, open_folder
 
 if TYPE_CHECKING:
     from .grade import Row
+    from .workers import Workers
 
 #: The assignment that the example class hands in.
 EXAMPLE = "01_mean_diff"
@@ -56,6 +57,14 @@ def parser() -> argparse.ArgumentParser:
     grade = commands.add_parser("grade", help="grade every submission of an assignment")
     grade.add_argument("assignment", help="assignment id, e.g. 01_mean_diff")
     grade.add_argument("--course", type=Path, help="the course folder (default: the current one)")
+    grade.add_argument(
+        "--workers", type=_positive, help="submissions at once (default: one for each core)"
+    )
+    grade.add_argument(
+        "--scheduler",
+        metavar="tcp://HOST:PORT",
+        help="a Dask scheduler whose workers have this course, instead of this machine's cores",
+    )
 
     demo = commands.add_parser("demo", help="grade the example class in a scratch course folder")
     demo.add_argument("folder", type=Path, nargs="?", help="where (default: a new temporary one)")
@@ -65,6 +74,12 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 up")
+    return int(text)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = parser().parse_args(arguments)
@@ -72,8 +87,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Imported here: `autograder --help` need not wait for nbgrader and the sandbox.
-    from .build import BuildError
-    from .record import RecordError
     from .sandbox import SandboxUnavailable
 
     try:
@@ -85,9 +98,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "validate": _validate,
         }
         return run[options.command](options)
-    except (CourseError, BuildError, RecordError, SandboxUnavailable) as error:
+    except (CourseError, SandboxUnavailable) as error:
         print(f"autograder: {error}", file=sys.stderr)
-        return CHECK_FAILED if isinstance(error, BuildError) else MEND_FIRST
+        return getattr(error, "exit_code", MEND_FIRST)
     except KeyboardInterrupt:
         print("autograder: stopped; what was graded is kept.", file=sys.stderr)
         return 130
@@ -114,38 +127,45 @@ def _init(options: argparse.Namespace) -> int:
 
 
 def _grade(options: argparse.Namespace) -> int:
+    from .workers import Workers
+
     folder = open_folder(options.course)
     course = load_course(options.repository or folder.repository())
-    return grade_and_print(folder, course, options.assignment)
+    assignment = course.assignment(options.assignment)
+    private = (folder.root,)
+    with Workers(course, assignment, private, options.workers, options.scheduler) as workers:
+        return grade_and_print(folder, course, assignment.id, workers)
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from .init import init
+    from .workers import Workers
 
     course = load_course(options.repository)
     example = course.repository / "autograder" / "example_class" / "submitted"
     root = options.folder or Path(tempfile.mkdtemp(prefix="steerlab-demo-"))
-    folder = init(root, course)
-    shutil.copytree(example, folder.submitted, dirs_exist_ok=True)
-    print(f"The example class, graded in {folder.root} (the repository stays as it is)")
-    return grade_and_print(folder, course, EXAMPLE)
+    with Workers(course, course.assignment(EXAMPLE), (root.resolve(),)) as workers:
+        workers.launch()  # it takes as long as all that follows up to the first submission
+        from .init import init
+
+        folder = init(root, course)
+        shutil.copytree(example, folder.submitted, dirs_exist_ok=True)
+        print(f"The example class, graded in {folder.root} (the repository stays as it is)")
+        return grade_and_print(folder, course, EXAMPLE, workers)
 
 
-def grade_and_print(folder: CourseFolder, course: Course, assignment: str) -> int:
+def grade_and_print(folder: CourseFolder, course: Course, assignment: str, workers: Workers) -> int:
     """Grade a course folder's submissions with a progress bar, then print the table."""
     from .grade import Batch
-    from .sandbox import check
 
-    batch = Batch(folder, course, assignment)
-    check()
+    batch = Batch(folder, course, assignment, workers)
     rows = []
     with _progress("grading") as progress:
         bar = progress.add_task("starting the sandbox", total=len(batch))
         for row in batch.run():
             rows.append(row)
             progress.update(bar, advance=1, description=row.student)
-    _print_rows(rows)
-    print(f"Isolation: {batch.session.isolation}")
+    _print_rows(sorted(rows, key=lambda row: row.student))
+    print(f"Isolation: {batch.isolation}")
     print(f"Feedback pages: {folder.feedback}/<student>/{assignment}/{assignment}.html")
     print(f"Gradebook: {folder.gradebook}")
     return MACHINERY_FAILED if any(row.machinery_failed for row in rows) else DONE
@@ -186,7 +206,7 @@ def _validate(options: argparse.Namespace) -> int:
     failed = False
     for name in names:
         with _progress("validating") as progress:
-            bar = progress.add_task("the solution and the release", total=None)
+            bar = progress.add_task("starting the sandbox", total=None)
 
             def tell(
                 what: str, total: int, bar: TaskID = bar, progress: Progress = progress

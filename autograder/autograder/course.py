@@ -19,6 +19,8 @@ from typing import Any
 class CourseError(Exception):
     """Something about the course or its folder is not as it must be; the message says how to mend it."""
 
+    exit_code = 2  # of the `autograder` command: wrong use, or something must be mended first
+
 
 @dataclass(frozen=True)
 class Limits:

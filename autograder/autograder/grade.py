@@ -6,24 +6,22 @@ leaves a submission "ungraded" with the reason, never a zero.
 
 from __future__ import annotations
 
-import os
 import traceback
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .course import Course, CourseError, CourseFolder
-from .init import add_assignment
 from .intake import Clean, Refused, take_in
 from .ledger import Ledger
-from .record import Recorder
 from .results import GRADED, UNGRADED, Result
-from .session import GradingSession
+from .session import ISOLATION, GradingSession
+from .work import Job
+from .workers import Workers
 
-#: Submissions that run at once. Each has a sandboxed process of its own; only the hidden tests,
-#: which run in this process, take turns.
-WORKERS = min(4, os.cpu_count() or 1)
+if TYPE_CHECKING:
+    from .record import Recorder
 
 
 @dataclass(frozen=True)
@@ -63,35 +61,57 @@ def submissions(folder: CourseFolder, assignment_id: str) -> list[tuple[str, Pat
 
 
 class Batch:
-    """All submissions of one assignment in one course folder."""
+    """All submissions of one assignment in one course folder, graded on `workers`."""
 
-    def __init__(self, folder: CourseFolder, course: Course, assignment_id: str) -> None:
+    def __init__(
+        self, folder: CourseFolder, course: Course, assignment_id: str, workers: Workers
+    ) -> None:
         self.assignment = course.assignment(assignment_id)
         self.found = submissions(folder, assignment_id)
         self.session = GradingSession(folder, course, self.assignment)
-        add_assignment(folder, course, self.assignment)
-        self.recorder = Recorder(folder, assignment_id)
+        self.workers = workers
         self.ledger = Ledger(folder.ledger)
+        self.isolation = ISOLATION
+        self.recorder: Recorder
 
     def __len__(self) -> int:
         return len(self.found)
 
     def run(self) -> Iterator[Row]:
-        """Grade the submissions, WORKERS at a time, yielding each one's row in the class's order.
+        """Grade the submissions, many at once, yielding each one's row as soon as it is recorded.
 
-        One writer records what is graded while the next are running. Raises SandboxUnavailable,
-        before anything is written, where no sandbox can be started.
+        This process alone writes. Raises SandboxUnavailable or CourseError before anything is
+        written, where no worker can be started; WorkersGone when they leave midway.
         """
+        taken: dict[str, Clean | Exception] = {}
+        known: dict[str, Result | Exception] = {}
+        jobs: dict[str, Job] = {}
+        for student, path in self.found:
+            taken[student] = clean = self._taken_in(path)
+            if (result := self._known(clean)) is not None:
+                known[student] = result
+            elif isinstance(clean, Clean):
+                self.workers.launch()
+                jobs[student] = self.session.job(clean)
         with self.session:
-            taken = [(student, self._taken_in(path)) for student, path in self.found]
-            if any(isinstance(t, Clean) and not self.session.stored(t) for _, t in taken):
-                self.session.runner()
-            grading = ThreadPoolExecutor(WORKERS, "grader")
-            recording = ThreadPoolExecutor(1, "recorder")
-            with grading as graders, recording as writer:
-                running = [(s, t, graders.submit(self._graded, t)) for s, t in taken]
-                for student, clean, future in running:
-                    yield writer.submit(self._record, student, clean, future.result()).result()
+            self._open_gradebook()
+            if jobs:
+                self.workers.send(jobs)
+                self.isolation = self.workers.isolation
+            for student, result in known.items():
+                yield self._record(student, taken[student], result)
+            for student, result in self.workers.results():
+                if isinstance(result, Result):
+                    self.session.keep(result)
+                yield self._record(student, taken[student], result)
+
+    def _open_gradebook(self) -> None:
+        # Imported here: nbgrader takes seconds, in which the workers can start.
+        from .init import add_assignment
+        from .record import Recorder
+
+        self.recorder = Recorder(self.session.folder, self.assignment.id)
+        add_assignment(self.session.folder, self.session.course, self.assignment)
 
     def _taken_in(self, path: Path) -> Clean | Exception:
         try:
@@ -99,16 +119,11 @@ class Batch:
         except Exception as error:
             return error
 
-    def _graded(self, taken: Clean | Exception) -> Result | Exception:
-        """Run and test; the machinery's own failure comes back as the exception that it was."""
+    def _known(self, taken: Clean | Exception) -> Result | Exception | None:
+        """What needs no worker: a refusal, the machinery's own failure, or a stored result."""
         if isinstance(taken, Refused):
             return Result("", self.assignment.id, UNGRADED, reason=str(taken))
-        if isinstance(taken, Exception):
-            return taken
-        try:
-            return self.session.grade(taken.notebook, taken.repairs)
-        except Exception as error:
-            return error
+        return taken if isinstance(taken, Exception) else self.session.stored(taken)
 
     def _record(self, student: str, taken: Clean | Exception, result: Result | Exception) -> Row:
         """Gradebook, pages and ledger of one submission; whatever goes wrong stays with it."""

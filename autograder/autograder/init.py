@@ -11,6 +11,7 @@ from nbgrader.api import Gradebook
 
 from .build import read_source, run_generator, write_source
 from .course import Assignment, Course, CourseError, CourseFolder, create_folder
+from .gradebook import create_gradebook
 
 NBGRADER_CONFIG = '''\
 """nbgrader's configuration for this course folder; made by `autograder init`, yours to extend.
@@ -44,14 +45,17 @@ c.Autograde.autograde_preprocessors = [
     "nbgrader.preprocessors.LimitOutput",
     "nbgrader.preprocessors.SaveAutoGrades",
     "nbgrader.preprocessors.AssignLatePenalties",
-    "nbgrader.preprocessors.CheckCellMetadata",
 ]
 
 # The feedback page: nbgrader's own with the tasks named, and with nothing in it that runs or loads.
 c.GenerateFeedback.exporter_class = PageExporter
 c.HTMLExporter.template_name = "steerlab_feedback"
 c.HTMLExporter.exclude_anchor_links = True
-c.HTMLExporter.extra_template_basedirs = [autograder.TEMPLATES, autograder.NBGRADER_TEMPLATES]
+c.HTMLExporter.extra_template_basedirs = [autograder.TEMPLATES]
+
+# What the pipeline makes is checked once at its end, not after every step.
+c.NotebookExporter.optimistic_validation = True
+c.PageExporter.optimistic_validation = True
 '''
 
 
@@ -68,9 +72,10 @@ def init(path: Path, course: Course) -> CourseFolder:
     try:
         config = NBGRADER_CONFIG.format(course_id=course.id)
         (folder.root / "nbgrader_config.py").write_text(config, encoding="utf-8")
+        create_gradebook(f"sqlite:///{folder.gradebook}")
+        folder.gradebook.chmod(0o600)
         for assignment in ready:
             add_assignment(folder, course, assignment)
-        folder.gradebook.chmod(0o600)
     except BaseException:
         shutil.rmtree(folder.root, ignore_errors=True)
         raise

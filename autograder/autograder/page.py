@@ -1,13 +1,41 @@
-"""The exporter behind the feedback pages: nbconvert's, without its last pass over the HTML."""
+"""The exporter behind the feedback pages: nbconvert's, without what it does again for every page."""
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
+from jinja2 import BytecodeCache, Environment
+from jinja2.bccache import Bucket
 from nbconvert.exporters import HTMLExporter, TemplateExporter
 from nbconvert.filters import Highlight2HTML
 from nbconvert.filters.widgetsdatatypefilter import WidgetsDataTypeFilter
 from nbformat import NotebookNode
+
+
+class CompiledOnce(BytecodeCache):
+    """Templates compiled by this process, for the exporters that come after the first."""
+
+    def __init__(self) -> None:
+        self.compiled: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """Fill a bucket, if its template has been compiled as it is now."""
+        if (code := self.compiled.get(bucket.key)) is not None:
+            bucket.bytecode_from_string(code)
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keep what was compiled."""
+        self.compiled[bucket.key] = bucket.bytecode_to_string()
+
+
+_compiled = CompiledOnce()
+
+
+@lru_cache(maxsize=2000)
+def highlighted(source: str) -> str:
+    """Python source as coloured HTML; most cells of a class are the same."""
+    return str(Highlight2HTML(pygments_lexer="python")(source))
 
 
 class PageExporter(HTMLExporter):
@@ -22,7 +50,12 @@ class PageExporter(HTMLExporter):
     ) -> tuple[str, dict[str, Any]]:
         """The page of a notebook, and its resources."""
         resources = self._init_resources(resources)
-        self.register_filter("highlight_code", Highlight2HTML(pygments_lexer="python", parent=self))
+        self.register_filter("highlight_code", lambda source, **_: highlighted(source))
         chosen = WidgetsDataTypeFilter(notebook_metadata={}, parent=self, resources=resources)
         self.register_filter("filter_data_type", chosen)
         return TemplateExporter.from_notebook_node(self, nb, resources, **kw)
+
+    def _create_environment(self) -> Environment:
+        environment: Environment = super()._create_environment()
+        environment.bytecode_cache = _compiled
+        return environment

@@ -16,7 +16,7 @@ from traitlets import Unicode
 
 from . import cells
 from .course import CourseError
-from .intake import Refused, clean_notebook
+from .intake import Clean, Refused, clean_notebook
 from .results import GRADED
 
 
@@ -62,7 +62,7 @@ class SandboxExecute(NbGraderPreprocessor):
         repairs = tuple(nb.metadata.pop("steerlab", {}).get("repairs", ()))
         if not any(cells.role(cell) == cells.ANSWER for cell in nb.cells):
             raise CourseError("SandboxExecute needs Intake before it: see nbgrader_config.py.")
-        result = session.grade(nb, repairs)
+        result = session.grade(Clean(nb, repairs))
         if result.status != GRADED:
             raise Ungraded(result.reason)
         return session.page(result), resources

@@ -33,8 +33,8 @@ from .probe import (
     source_line,
     start_student,
 )
-from .results import GRADED, UNGRADED, Result, TaskResult, TestResult, environment_of, notebook_text
-from .sandbox import Sandbox, SandboxUnavailable
+from .results import GRADED, UNGRADED, Result, TaskResult, TestResult, notebook_text
+from .sandbox import KernelSource, SandboxUnavailable
 from .sanitize import clean_outputs
 
 MAX_RESTARTS = 8
@@ -49,11 +49,15 @@ class Runner:
     """Grades clean notebooks of one assignment in one sandbox."""
 
     def __init__(
-        self, sandbox: Sandbox, course: Course, assignment: Assignment, secret: bytes
+        self,
+        sandbox: KernelSource,
+        course: Course,
+        assignment: Assignment,
+        secret: bytes,
+        environment: dict[str, Any],
     ) -> None:
         self.sandbox, self.course, self.assignment = sandbox, course, assignment
-        self.secret = secret
-        self.environment = environment_of(course, assignment)
+        self.secret, self.environment = secret, environment
 
     def run(self, key: str, notebook: NotebookNode, repairs: tuple[str, ...]) -> Result:
         """Grade a notebook; a failure of the machinery leaves it ungraded and says why."""

@@ -1,7 +1,8 @@
-"""One assignment being graded: its release, hidden tests, secret, result store and sandbox.
+"""One assignment being graded: its release, environment, secret and store of results.
 
-A session is shared by `autograder grade` and by nbgrader's own commands. The sandbox starts with
-the first notebook that has no stored result, and stops with the session.
+A session serves `autograder grade`, which runs submissions on workers, and nbgrader's own commands,
+which run what has no stored result in this process: there the sandbox starts with the first such
+notebook and stops with the session.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import atexit
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nbformat
 from nbformat import NotebookNode
@@ -16,9 +18,12 @@ from nbformat import NotebookNode
 from .course import Assignment, Course, CourseError, CourseFolder, load_course, open_folder
 from .feedback import graded_notebook
 from .intake import Clean
-from .results import GRADED, Result, Store, environment_of, result_key
-from .run import Runner, check_tests
-from .sandbox import Limits, Sandbox, Settings
+from .results import GRADED, Result, Store, environment_of, notebook_text, result_key
+from .sandbox import Sandbox
+from .work import Job, sandbox_settings
+
+if TYPE_CHECKING:
+    from .run import Runner
 
 #: The level that grading asks for: a sandbox that cannot give it does not start.
 ISOLATION = "full"
@@ -48,49 +53,54 @@ class GradingSession:
 
     def stored(self, clean: Clean) -> Result | None:
         """The result that an equal notebook got under an equal grader, if there is one."""
-        return self.store.get(self.key(clean.notebook))
+        result = self.store.get(self.key(clean.notebook))
+        return result and replace(result, repairs=clean.repairs)
 
-    def grade(self, notebook: NotebookNode, repairs: tuple[str, ...] = ()) -> Result:
-        """Grade a clean notebook, or take its stored result."""
-        key = self.key(notebook)
-        if (result := self.store.get(key)) is not None:
-            return replace(result, repairs=repairs)
-        result = self.runner().run(key, notebook, repairs)
+    def job(self, clean: Clean) -> Job:
+        """What a worker needs to grade a clean notebook."""
+        return Job(
+            key=self.key(clean.notebook),
+            repository=self.course.repository,
+            assignment=self.assignment.id,
+            environment=self.environment,
+            secret=self.folder.secret,
+            notebook=notebook_text(clean.notebook),
+            repairs=clean.repairs,
+        )
+
+    def grade(self, clean: Clean) -> Result:
+        """The stored result of a clean notebook, or a new one, made in this process."""
+        if (result := self.stored(clean)) is None:
+            job = self.job(clean)
+            result = self._runner_here().run(job.key, clean.notebook, clean.repairs)
+            self.keep(result)
+        return result
+
+    def keep(self, result: Result) -> None:
+        """Store what was graded; what the machinery left ungraded is tried again next time."""
         if result.status == GRADED:
             self.store.put(result)
-        return result
 
     def page(self, result: Result) -> NotebookNode:
         """The notebook that goes into `autograded/`."""
         clean = nbformat.reads(result.notebook, as_version=4)
         return graded_notebook(result, clean, self.release)
 
-    def runner(self) -> Runner:
-        """The runner, with its sandbox started."""
+    def _runner_here(self) -> Runner:
+        """The runner of this process, with its sandbox started."""
+        # Imported here: whoever only records need not wait for torch.
+        from .run import Runner, check_tests
+
         if self._runner is None:
-            limits = self.course.limits
-            settings = Settings(
-                withheld=self.assignment.withheld,
-                hidden=(self.course.repository, self.folder.root),
-                package=self.course.repository / "lib" / "steerlab",
-                limits=Limits(
-                    cpu_seconds=int(limits.submission_wall_seconds),
-                    memory_bytes=limits.memory_mb << 20,
-                ),
-            )
-            self._sandbox = Sandbox(settings)
-            runner = Runner(self._sandbox, self.course, self.assignment, self.folder.secret)
+            course, assignment = self.course, self.assignment
+            self._sandbox = Sandbox(sandbox_settings(course, assignment, self.folder.root))
             # The sandbox imports for itself; meanwhile this process imports for the hidden tests.
             self._sandbox.launch()
-            check_tests(self.course.hidden_tests(self.assignment.id), self.assignment.id)
+            check_tests(course.hidden_tests(assignment.id), assignment.id)
             self._sandbox.start()
-            self._runner = runner
+            secret = self.folder.secret
+            self._runner = Runner(self._sandbox, course, assignment, secret, self.environment)
         return self._runner
-
-    @property
-    def isolation(self) -> str:
-        """The isolation in force, or that every stored result was made under."""
-        return str(self._sandbox.isolation) if self._sandbox is not None else ISOLATION
 
     def close(self) -> None:
         """Stop the sandbox; safe to call again."""

@@ -20,12 +20,13 @@ from . import cells
 from .build import read_source
 from .course import Assignment, Course, CourseError
 from .intake import clean_notebook
-from .results import GRADED, Result
-from .run import Runner
-from .sandbox import Limits, Sandbox, Settings
+from .results import GRADED, UNGRADED, Result, environment_of, notebook_text
+from .work import Job
+from .workers import Workers
 
 #: The secret that validation draws inputs from; any will do, a fixed one makes runs comparable.
 SECRET = b"validation"
+SOLUTION, RELEASE = "the solution", "the release"
 
 
 @dataclass(frozen=True)
@@ -112,26 +113,45 @@ def validate(
     solution = read_source(course, assignment)
     release = nbformat.read(course.release_notebook(assignment.id), as_version=4)
     report = Report(assignment.id, points=assignment.automatic_points)
-    settings = Settings(
-        withheld=assignment.withheld,
-        hidden=(course.repository,),
-        package=course.repository / "lib" / "steerlab",
-        limits=Limits(cpu_seconds=int(course.limits.submission_wall_seconds)),
-    )
-    with Sandbox(settings) as sandbox:
-        runner = Runner(sandbox, course, assignment, SECRET)
-
-        def grade(notebook: NotebookNode) -> Result:
-            clean = clean_notebook(notebook, assignment.id, release)
-            return runner.run("", clean.notebook, clean.repairs)
-
-        mistakes = read_mistakes(course, assignment)
-        _check_ends(grade(solution), grade(release), report)
-        for mistake in mistakes:
-            tell(mistake.path.stem, len(mistakes))
-            result = grade(with_answer(solution, assignment.id, mistake.task, mistake.source))
-            _check_mistake(mistake, result, report)
+    mistakes = {mistake.path.stem: mistake for mistake in read_mistakes(course, assignment)}
+    notebooks = {SOLUTION: solution, RELEASE: release} | {
+        name: with_answer(solution, assignment.id, mistake.task, mistake.source)
+        for name, mistake in mistakes.items()
+    }
+    results: dict[str, Result] = {}
+    with Workers(course, assignment) as workers:
+        workers.send(_jobs(course, assignment, notebooks, release))
+        for name, result in workers.results():
+            if isinstance(result, Exception):
+                result = Result("", assignment.id, UNGRADED, reason=str(result))
+            tell(name, len(notebooks))
+            results[name] = result
+    _check_ends(results[SOLUTION], results[RELEASE], report)
+    for name, mistake in mistakes.items():
+        _check_mistake(mistake, results[name], report)
     return report
+
+
+def _jobs(
+    course: Course,
+    assignment: Assignment,
+    notebooks: dict[str, NotebookNode],
+    release: NotebookNode,
+) -> dict[str, Job]:
+    environment = environment_of(course, assignment)
+    jobs = {}
+    for name, notebook in notebooks.items():
+        clean = clean_notebook(notebook, assignment.id, release)
+        jobs[name] = Job(
+            key="",
+            repository=course.repository,
+            assignment=assignment.id,
+            environment=environment,
+            secret=SECRET,
+            notebook=notebook_text(clean.notebook),
+            repairs=clean.repairs,
+        )
+    return jobs
 
 
 def _check_ends(solution: Result, release: Result, report: Report) -> None:

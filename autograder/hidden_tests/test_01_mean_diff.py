@@ -9,7 +9,7 @@ is passed by zeros, by the input, or by what a visible check expects.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 
 import pytest
 import torch
@@ -523,19 +523,25 @@ def a_prompt(rng):
     return " ".join(words[: draw(rng, 3, min(6, len(words)))])
 
 
-def reference_logits(model, tokens, name=None, vector=None, mask=None):
+def reference_logits(tokens, name=None, vector=None, mask=None):
     """Logits of one pass over the whole text, with vector added at hook point `name` by mask."""
+    steering = (name, tuple(vector.tolist()), tuple(mask.tolist())) if name else ()
+    return _reference_logits(tuple(tokens.tolist()), *steering)
 
+
+@lru_cache(maxsize=1000)  # the inputs are the same for all students, and so are most answers
+def _reference_logits(tokens, name=None, vector=(), mask=()):
     def push(resid, hook):
-        return resid + mask[None, :, None] * vector
+        return resid + torch.tensor(mask)[None, :, None] * torch.tensor(vector)
 
+    model = embedded()
     with torch.no_grad(), model.hooks(fwd_hooks=[(name, push)] if name else []):
-        return model(tokens[None])[0].double()
+        return model(torch.tensor([tokens]))[0].double()
 
 
-def is_greedy(model, tokens, n_prompt, **steering):
+def is_greedy(tokens, n_prompt, **steering):
     """Whether every new token has the largest logit where it was predicted, within rounding."""
-    logits = reference_logits(model, tokens, **steering)[n_prompt - 1 : -1]
+    logits = reference_logits(tokens, **steering)[n_prompt - 1 : -1]
     chosen = logits.gather(1, tokens[n_prompt:, None])[:, 0]
     return bool((chosen >= logits.max(dim=1).values - TOLERANCE).all())
 
@@ -591,7 +597,7 @@ def test_without_a_cache_the_whole_text_is_fed_and_the_best_token_taken(student,
         assert 1 <= made <= n_new
         assert made == n_new or stopped
         assert passes.asked == as_asked(len(given), made, False)
-        assert is_greedy(model, tokens, len(given))
+        assert is_greedy(tokens, len(given))
 
 
 @task(
@@ -610,7 +616,7 @@ def test_with_a_cache_only_the_newest_token_is_fed(student, model, rng):
     assert made == n_new or int(tokens[-1]) == model.tokenizer.eos_token_id
     assert passes.asked == as_asked(len(given), made, True)
     assert [shape[1] for shape in passes.seen] == [n for _, n in passes.asked]
-    assert is_greedy(model, tokens, len(given))
+    assert is_greedy(tokens, len(given))
 
 
 @task(
@@ -622,14 +628,14 @@ def test_with_a_cache_only_the_newest_token_is_fed(student, model, rng):
 def test_the_hooks_of_each_pass_act_on_that_pass(student, model, rng):
     layer, n_new, prompt = model.cfg.n_layers // 2, 5, a_prompt(rng)
     name, given = f"blocks.{layer}.hook_resid_pre", model.to_tokens(prompt)[0]
-    plain = reference_logits(model, given)[-1].argmax()
+    plain = reference_logits(given)[-1].argmax()
     size = model.run_with_cache(given[None])[1][name][0, 1:].norm(dim=-1).mean()
     vector = torch.zeros(model.cfg.d_model)
     for _ in range(200):  # a push that changes what comes next, so that it cannot be left out
         vector = gauss(rng, model.cfg.d_model, dtype=torch.float32)
         vector = 1.5 * size * vector / vector.norm()
         on = torch.arange(len(given)) > 0
-        logits = reference_logits(model, given, name, vector, on)[-1]
+        logits = reference_logits(given, name, vector, on)[-1]
         end = model.tokenizer.eos_token_id
         if logits.argmax() not in (plain, end) and logits.max() - logits[plain] > 0.1:
             break
@@ -643,7 +649,7 @@ def test_the_hooks_of_each_pass_act_on_that_pass(student, model, rng):
         tokens = generated(student, prompt, passes, n_new, use_cache)
         on = torch.arange(len(tokens)) > 0
         assert len(tokens) > len(given)
-        assert is_greedy(model, tokens, len(given), name=name, vector=vector, mask=on)
+        assert is_greedy(tokens, len(given), name=name, vector=vector, mask=on)
         assert len(passes.seen) == len(tokens) - len(given)
         generated(student, prompt, Passes(), 1, use_cache)
         assert len(passes.seen) == len(tokens) - len(given)

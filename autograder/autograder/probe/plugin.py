@@ -28,14 +28,21 @@ import torch
 from .client import Student, StudentDead, StudentError
 
 MARKER = "steerlab_task"
-# Two of these cost most of a second a run in garbage collection alone; none is of use here.
-WITHOUT = ("cacheprovider", "unraisableexception", "threadexception", "faulthandler", "terminal")
+# Three of these take most of a second a run for themselves; none is of use here.
+WITHOUT = (
+    "cacheprovider",
+    "unraisableexception",
+    "threadexception",
+    "faulthandler",
+    "terminal",
+    "logging",
+)
 SWITCHES = [
     *(word for name in WITHOUT for word in ("-p", f"no:{name}")),
     "--disable-plugin-autoload",
     "--noconftest",
     "--assert=plain",
-    "--capture=sys",
+    "--capture=no",
     "--import-mode=importlib",
     "-c",
     os.devnull,

@@ -2,19 +2,31 @@
 
 from .control import ExitInfo, KernelFailed, Usage
 from .isolation import Isolation
-from .pool import Limits, Sandbox, SandboxUnavailable, Settings, check
+from .pool import (
+    KernelSource,
+    Limits,
+    Sandbox,
+    SandboxUnavailable,
+    Settings,
+    SharedSandbox,
+    Ticket,
+    check,
+)
 from .provisioner import SandboxKernelManager, SandboxProvisioner, kernel_manager
 
 __all__ = [
     "ExitInfo",
     "Isolation",
     "KernelFailed",
+    "KernelSource",
     "Limits",
     "Sandbox",
     "SandboxKernelManager",
     "SandboxProvisioner",
     "SandboxUnavailable",
     "Settings",
+    "SharedSandbox",
+    "Ticket",
     "Usage",
     "check",
     "kernel_manager",

@@ -1,15 +1,15 @@
-"""One warm sandbox: bubblewrap round a zygote that forks a kernel for every submission."""
+"""One warm sandbox: bubblewrap round a zygote that forks a kernel for every submission.
+
+The process that starts it may share it: other processes of the same user then ask for kernels at a
+door, a socket in the run folder, and get them from the same zygote.
+"""
 
 from __future__ import annotations
 
 import fcntl
-import json
 import os
-import select
 import shutil
 import socket
-import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -18,40 +18,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any, ClassVar
 
-from . import confine, layout, seccomp, withhold
+from . import layout, seccomp, withhold
+from .bubblewrap import Bubblewrap, SandboxUnavailable, arguments, program_path, student_uid
 from .isolation import Isolation
 
 RUN_FOLDERS = Path("/tmp")
-ROOTS_STUDENT_UID = 64555  # whom root becomes before any student's code runs
-ENVIRONMENT = {
-    "PATH": f"{sys.prefix}/bin:/usr/bin:/bin",
-    "HOME": confine.HOME,
-    "TMPDIR": confine.SCRATCH,
-    "MPLCONFIGDIR": f"{confine.HOME}/.config/matplotlib",
-    "LANG": "C.UTF-8",
-    "PYTHONHASHSEED": "0",  # sets of strings iterate in the same order every time
-    "PYTHONDONTWRITEBYTECODE": "1",
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "OMP_WAIT_POLICY": "PASSIVE",
-    "ARROW_DEFAULT_MEMORY_POOL": "system",  # its other allocators start a thread, and we fork
-    "JE_ARROW_MALLOC_CONF": "background_thread:false",
-    "TOKENIZERS_PARALLELISM": "false",
-    "HF_HUB_OFFLINE": "1",
-    "TRANSFORMERS_OFFLINE": "1",
-    "HF_DATASETS_OFFLINE": "1",
-    "TQDM_DISABLE": "1",
-    "STEERLAB_ONLY_MODEL": "tiny",
-}
-START = (
-    f"import sys; sys.path.insert(0, {layout.LAB!r}); "
-    "from confined.sandbox.zygote import main; main()"
-)
-
-
-class SandboxUnavailable(RuntimeError):
-    """No sandbox on this machine; the message is one line: what is missing, how to mend it."""
+DOOR = "door"
 
 
 @dataclass(frozen=True)
@@ -88,7 +60,30 @@ class Settings:
     kernel_timeout: float = 30.0
 
 
-class Sandbox:
+class KernelSource:
+    """What a kernel's provisioner needs of a sandbox, in the process that started it or in another."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.folder = Path()
+        self.isolation: Isolation | None = None
+        self._filter = b""
+
+    def fork(self) -> socket.socket:
+        """Ask for one monitor; returns the grader's end of its control socket."""
+        raise NotImplementedError
+
+    def kernel_folder(self) -> Path:
+        """A new private folder for one kernel's sockets."""
+        return Path(tempfile.mkdtemp(prefix="k", dir=self.folder))
+
+    def request(self, connection: dict[str, Any], limits: Limits | None = None) -> dict[str, Any]:
+        """What a monitor is told about the kernel that it starts."""
+        bounds = asdict(limits or self.settings.limits)
+        return {"connection": connection, "limits": bounds, "seccomp": self._filter.hex()}
+
+
+class Sandbox(KernelSource):
     """`with Sandbox(settings) as sandbox:` a warm sandbox; everything in it ends with the block.
 
     Kernels are started by `provisioner.SandboxProvisioner`, which finds the innermost running
@@ -100,14 +95,11 @@ class Sandbox:
     _running: ClassVar[list[Sandbox]] = []
 
     def __init__(self, settings: Settings | None = None) -> None:
-        self.settings = settings or Settings()
-        self.folder = Path()
-        self.isolation: Isolation | None = None
+        super().__init__(settings or Settings())
         self.report: dict[str, Any] = {}  # what the zygote said when it was ready
-        self._filter = b""
-        self._kernels = 0
         self._lock = threading.Lock()
-        self._bubblewrap: _Bubblewrap | None = None
+        self._bubblewrap: Bubblewrap | None = None
+        self._door: socket.socket | None = None
 
     @classmethod
     def current(cls) -> Sandbox:
@@ -125,7 +117,7 @@ class Sandbox:
 
     def launch(self) -> None:
         """Make the run folder and the cut copy, and start the zygote without waiting for it."""
-        program = _bubblewrap_program()
+        program = program_path()
         self._filter = _seccomp_filter(self.settings.allow_weaker)
         remove_stale_folders()
         self.folder, self._folder_lock = _run_folder()
@@ -134,8 +126,8 @@ class Sandbox:
             package = self.settings.package or withhold.package_folder()
             copy = withhold.copy_without(package, self.folder / "lab", self.settings.withheld)
             layout.make_readable(copy)
-            command = [program, *_bubblewrap_arguments(self.folder, self.settings.hidden)]
-            self._bubblewrap = _Bubblewrap(command, self.folder / "log")
+            command = [program, *arguments(self.folder, self.settings.hidden)]
+            self._bubblewrap = Bubblewrap(command, self.folder / "log")
         except BaseException:
             self.stop()
             raise
@@ -158,7 +150,7 @@ class Sandbox:
             process_limits=True,
             memory_watchdog=True,
             seccomp=bool(self._filter),
-            ordinary_user=os.geteuid() != 0 or _student_uid() != 0,
+            ordinary_user=os.geteuid() != 0 or student_uid() != 0,
         )
         Sandbox._running.append(self)
 
@@ -166,6 +158,10 @@ class Sandbox:
         """End every kernel and the zygote, and remove the run folder. May be called twice."""
         if self in Sandbox._running:
             Sandbox._running.remove(self)
+        if self._door is not None:
+            self._door.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for callers
+            self._door.close()
+            self._door = None
         if self._bubblewrap is not None:
             self._bubblewrap.stop()
             self._bubblewrap = None
@@ -182,154 +178,84 @@ class Sandbox:
     def fork(self) -> socket.socket:
         """Ask for one monitor; returns the grader's end of its control socket."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs, self._lock:
+        with theirs:
+            try:
+                self._pass_on(theirs.fileno())
+            except SandboxUnavailable:
+                ours.close()
+                raise
+        return ours
+
+    def share(self) -> Ticket:
+        """Open the door to other processes of this user; what `SharedSandbox` needs to find it."""
+        if self._door is None:
+            self._door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            self._door.bind(os.fspath(self.folder / DOOR))  # in a folder that only we may enter
+            self._door.listen(64)
+            threading.Thread(target=self._answer_door, args=(self._door,), daemon=True).start()
+        assert self.isolation is not None
+        return Ticket(self.folder, self.settings, self._filter, self.isolation)
+
+    def _answer_door(self, door: socket.socket) -> None:
+        """Hand every caller's own socket to the zygote: it becomes that kernel's control socket."""
+        while True:
+            try:
+                caller, _ = door.accept()
+            except OSError:
+                return  # closed by stop()
+            with caller, suppress(SandboxUnavailable):
+                self._pass_on(caller.fileno())
+
+    def _pass_on(self, control: int) -> None:
+        with self._lock:
             if self._bubblewrap is None:
                 raise SandboxUnavailable("The sandbox is not running.")
             try:
-                socket.send_fds(self._bubblewrap.master, [b"k"], [theirs.fileno()])
+                socket.send_fds(self._bubblewrap.master, [b"k"], [control])
             except OSError as error:
-                ours.close()
                 raise SandboxUnavailable(f"The sandbox is gone ({error}).") from error
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """Where another process's sandbox is, and how it is set up; plain data."""
+
+    folder: Path
+    settings: Settings
+    filter: bytes
+    isolation: Isolation
+
+
+class SharedSandbox(KernelSource):
+    """A sandbox that another process of this user runs; kernels end with whoever asked for them."""
+
+    def __init__(self, ticket: Ticket) -> None:
+        super().__init__(ticket.settings)
+        self.folder, self._filter, self.isolation = ticket.folder, ticket.filter, ticket.isolation
+
+    def fork(self) -> socket.socket:
+        """Ask at the door; raises SandboxUnavailable when nobody answers there any more."""
+        ours = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            ours.connect(os.fspath(self.folder / DOOR))
+        except OSError as error:
+            ours.close()
+            raise SandboxUnavailable(f"The sandbox is gone ({error}).") from error
         return ours
-
-    def kernel_folder(self) -> Path:
-        """A new private folder for one kernel's sockets."""
-        with self._lock:
-            self._kernels += 1
-            folder = self.folder / f"k{self._kernels}"
-        folder.mkdir(mode=0o700)
-        return folder
-
-    def request(self, connection: dict[str, Any], limits: Limits | None = None) -> dict[str, Any]:
-        """What a monitor is told about the kernel that it starts."""
-        bounds = asdict(limits or self.settings.limits)
-        return {"connection": connection, "limits": bounds, "seccomp": self._filter.hex()}
 
 
 def check(allow_weaker: bool = False) -> None:
     """Raise SandboxUnavailable, with the command that mends it, unless a sandbox can start here."""
-    program = _bubblewrap_program()
+    program = program_path()
     _seccomp_filter(allow_weaker)
     with _scratch_folder() as folder:
         layout.write_inside(folder)
-        command = [program, *_bubblewrap_arguments(folder, (), trial=True)]
-        trial = _Bubblewrap(command, folder / "log")
+        command = [program, *arguments(folder, (), trial=True)]
+        trial = Bubblewrap(command, folder / "log")
         try:
             trial.wait_until_ready(30)
         finally:
             trial.stop()
-
-
-class _Bubblewrap:
-    """The bubblewrap process and the control socket to the zygote in it."""
-
-    def __init__(self, command: list[str], log: Path) -> None:
-        self.master, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._log = log
-        self._process: subprocess.Popen[bytes] | None = None
-        self._started = threading.Event()
-        # "Die with parent" means the thread that started it: this one lives as long as the process.
-        words = (*command, str(theirs.fileno()), str(_student_uid()))
-        self._keeper = threading.Thread(target=self._keep, args=(words, theirs), daemon=True)
-        self._keeper.start()
-        self._started.wait()
-
-    def _keep(self, command: tuple[str, ...], theirs: socket.socket) -> None:
-        with self._log.open("wb") as log, theirs:
-            try:
-                self._process = subprocess.Popen(
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    env={},
-                    pass_fds=[theirs.fileno()],
-                    start_new_session=True,
-                )
-            finally:
-                theirs.close()
-                self._started.set()
-        self._process.wait()
-
-    @property
-    def alive(self) -> bool:
-        return self._process is not None and self._process.poll() is None
-
-    def wait_until_ready(self, timeout: float) -> dict[str, Any]:
-        """The zygote's report; raises SandboxUnavailable with what it says went wrong."""
-        if not select.select([self.master], [], [], timeout)[0]:
-            raise SandboxUnavailable(f"The sandbox was not ready within {timeout:g} seconds.")
-        packet = self.master.recv(1 << 16)
-        report: dict[str, Any] = json.loads(packet) if packet else {}
-        if not report.get("ready"):
-            said = report.get("error") or self._log.read_text(errors="replace")
-            raise SandboxUnavailable(_explain(said))
-        return report
-
-    def stop(self) -> None:
-        """Close the socket, which ends the zygote; kill what does not go by itself."""
-        self.master.close()
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-        self._keeper.join()
-
-
-def _bubblewrap_program() -> str:
-    program = shutil.which("bwrap")
-    if program is None:
-        raise SandboxUnavailable(
-            "bubblewrap is not installed: run `sudo apt-get install bubblewrap`."
-        )
-    return program
-
-
-def _bubblewrap_arguments(folder: Path, hidden: tuple[Path, ...], trial: bool = False) -> list[str]:
-    words = [
-        "--die-with-parent",
-        "--unshare-pid",
-        "--unshare-net",
-        "--unshare-ipc",
-        "--unshare-uts",
-    ]
-    root = os.geteuid() == 0
-    if root:
-        if unreadable := layout.unreadable_to_others():
-            raise SandboxUnavailable(
-                f"{unreadable[0]} is readable by root alone, and the sandbox is not root: "
-                f"run `chmod -R o+rX {sys.prefix} {sys.base_prefix}`."
-            )
-        words += ["--cap-drop", "ALL"]
-        for capability in ("SYS_ADMIN", "SETUID", "SETGID", "SETPCAP"):
-            words += ["--cap-add", f"CAP_{capability}"]
-    else:
-        words += ["--unshare-user", "--uid", "1000", "--gid", "1000"]
-    words += layout.mounts(folder, hidden)
-    words += ["--dev", "/dev", "--remount-ro", "/dev"]
-    # /tmp is what a kernel's own is mounted on, unless the environment lies in it.
-    own_tmp = [] if layout.shows_something_in("/tmp") else ["/tmp"]
-    for place in (*own_tmp, confine.PRIVATE, "/dev/shm"):
-        words += ["--perms", "1777", "--tmpfs", place]
-    for place in (confine.HOME, confine.SCRATCH):
-        words += ["--perms", "1777", "--dir", place]
-    # Root mounts /proc itself, after bubblewrap: see confine.become_unprivileged.
-    words += ["--dir", "/proc"] if root else ["--proc", "/proc"]
-    words += ["--remount-ro", "/", "--clearenv"]
-    for name, value in ENVIRONMENT.items():
-        words += ["--setenv", name, value]
-    words += ["--chdir", "/", sys.executable, "-s", "-P", "-B", "-c", START]
-    return [*words, "trial" if trial else "serve"]
-
-
-def _student_uid() -> int:
-    """The user that root becomes: an unused one that this (perhaps nested) user namespace has."""
-    if os.geteuid() != 0:
-        return 0
-    with open("/proc/self/uid_map") as handle:
-        ranges = [(int(line.split()[0]), int(line.split()[2])) for line in handle]
-    if any(first <= ROOTS_STUDENT_UID < first + count for first, count in ranges):
-        return ROOTS_STUDENT_UID
-    return max(first + count - 1 for first, count in ranges)
 
 
 def _seccomp_filter(allow_weaker: bool) -> bytes:
@@ -339,28 +265,6 @@ def _seccomp_filter(allow_weaker: bool) -> bytes:
         if allow_weaker:
             return b""
         raise SandboxUnavailable(str(error)) from error
-
-
-def _explain(said: str) -> str:
-    """One line from what bubblewrap or the zygote said: what is wrong and how to mend it."""
-    for path, bad, setting in (
-        ("/proc/sys/kernel/unprivileged_userns_clone", "0", "kernel.unprivileged_userns_clone=1"),
-        (
-            "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
-            "1",
-            "kernel.apparmor_restrict_unprivileged_userns=0",
-        ),
-        ("/proc/sys/user/max_user_namespaces", "0", "user.max_user_namespaces=15000"),
-    ):
-        if os.path.exists(path) and Path(path).read_text().strip() == bad:
-            return f"User namespaces are switched off here: run `sudo sysctl -w {setting}`."
-    last = said.strip().splitlines()[-1] if said.strip() else "it said nothing"
-    if "amespace" in last or "Operation not permitted" in last or "uid map" in last:
-        return (
-            f"This machine does not let the sandbox make namespaces ({last}): inside a container, "
-            "start that with `--security-opt seccomp=unconfined --cap-add SYS_ADMIN`."
-        )
-    return f"The sandbox did not start: {last}"
 
 
 def remove_stale_folders() -> None:

@@ -27,7 +27,7 @@ from traitlets import Integer
 
 from .control import ExitInfo, KernelControl, Usage
 from .kernel import CHANNELS
-from .pool import Limits, Sandbox
+from .pool import KernelSource, Limits, Sandbox
 
 MAX_MESSAGE_BYTES = 32 << 20
 
@@ -225,7 +225,7 @@ class SandboxKernelManager(AsyncKernelManager):
 
 
 def kernel_manager(
-    sandbox: Sandbox | None = None, limits: Limits | None = None
+    sandbox: KernelSource | None = None, limits: Limits | None = None
 ) -> SandboxKernelManager:
     """A manager ready for `await manager.start_kernel()`, in `sandbox` or the current one."""
     return SandboxKernelManager(sandbox=sandbox, limits=limits)

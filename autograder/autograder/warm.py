@@ -1,0 +1,20 @@
+"""Imported once, by the process that local workers are forked from: all that grading needs,
+and the embedded model.
+
+One thread everywhere, and none running: a fork copies only the thread that makes it.
+"""
+
+from __future__ import annotations
+
+import gc
+
+import distributed  # noqa: F401
+import torch
+from steerlab.models import preload
+
+from . import run, work  # noqa: F401
+
+torch.set_num_threads(1)
+preload("tiny")
+gc.collect()
+gc.freeze()  # pages that the collector never touches stay shared with every worker

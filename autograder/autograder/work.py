@@ -1,0 +1,102 @@
+"""One job for one worker: a clean notebook and what to grade it with, in; its result, out.
+
+A worker is a process of its own, on this machine or another. It trusts the job's sender, and checks
+only that both mean the same thing: the same hidden tests, packages and settings.
+
+Whoever sends jobs imports this module too, and starts the sandbox first of all: what takes long to
+import is imported where it is used.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .course import Assignment, Course, load_course
+from .sandbox import KernelSource, Limits, Sandbox, Settings, SharedSandbox, Ticket
+
+if TYPE_CHECKING:
+    from .run import Runner
+
+
+class OtherCourse(Exception):
+    """A worker has other hidden tests, packages or settings than whoever sent the job."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one worker needs for one submission; plain data.
+
+    ticket: a sandbox to share, where the worker runs on the machine that has started one.
+    """
+
+    key: str
+    repository: Path
+    assignment: str
+    environment: dict[str, Any]
+    secret: bytes
+    notebook: str
+    repairs: tuple[str, ...]
+    ticket: Ticket | None = None
+
+
+def sandbox_settings(course: Course, assignment: Assignment, *private: Path) -> Settings:
+    """How the sandbox of an assignment is made; `private` folders do not show in it."""
+    limits = course.limits
+    return Settings(
+        withheld=assignment.withheld,
+        hidden=(course.repository, *private),
+        package=course.repository / "lib" / "steerlab",
+        limits=Limits(
+            cpu_seconds=int(limits.submission_wall_seconds), memory_bytes=limits.memory_mb << 20
+        ),
+    )
+
+
+def grade(job: Job) -> str:
+    """Grade one submission; the result as JSON. Raises OtherCourse, and what the sandbox raises."""
+    import nbformat
+
+    notebook = nbformat.reads(job.notebook, as_version=4)
+    return _runner(job).run(job.key, notebook, job.repairs).to_json()
+
+
+#: The runner that this worker made last, and what it is for; a class is graded with one.
+_kept: list[tuple[tuple[Any, ...], Runner]] = []
+
+
+def _runner(job: Job) -> Runner:
+    folder = job.ticket.folder if job.ticket else None
+    purpose = (job.repository, job.assignment, job.environment, job.secret, folder)
+    if _kept and _kept[0][0] == purpose:
+        return _kept[0][1]
+    while _kept:
+        _, old = _kept.pop()
+        if isinstance(old.sandbox, Sandbox):
+            old.sandbox.stop()
+    runner = _new_runner(job)
+    _kept.append((purpose, runner))
+    return runner
+
+
+def _new_runner(job: Job) -> Runner:
+    from .results import environment_of
+    from .run import Runner, check_tests
+
+    here = load_course(job.repository if job.repository.is_dir() else None)
+    assignment = here.assignment(job.assignment)
+    environment = environment_of(here, assignment)
+    if different := [name for name in environment if environment[name] != job.environment[name]]:
+        raise OtherCourse(
+            f"a worker's course differs from this one in {', '.join(different)}: "
+            "give every worker the same repository and packages"
+        )
+    check_tests(here.hidden_tests(assignment.id), assignment.id)
+    sandbox: KernelSource
+    if job.ticket is not None:
+        sandbox = SharedSandbox(job.ticket)
+    else:
+        sandbox = Sandbox(sandbox_settings(here, assignment))
+        sandbox.start()
+    return Runner(sandbox, here, assignment, job.secret, environment)

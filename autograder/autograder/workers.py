@@ -1,0 +1,151 @@
+"""The workers that submissions run on: Dask's, on this machine or behind a scheduler's address.
+
+Local workers are forked from one process that has imported everything once, and share one sandbox.
+Their traffic is encrypted, so that no other user of the machine can send them work.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from multiprocessing import forkserver
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import work
+from .course import Assignment, Course, CourseError
+from .sandbox import Sandbox
+from .work import Job
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+    from .results import Result
+
+WARM = "autograder.warm"  # what the workers' parent imports
+CONNECT_SECONDS = 15
+QUIET = ("distributed", "distributed.nanny", "distributed.worker", "distributed.scheduler")
+
+
+class WorkersGone(CourseError):
+    """The scheduler went away while submissions were out; what had come back is kept."""
+
+    exit_code = 3
+
+
+class Workers:
+    """`with Workers(...) as workers:` processes that grade submissions, and their sandbox.
+
+    count: local processes; scheduler: an address to use instead, whose workers have the course.
+    """
+
+    def __init__(
+        self,
+        course: Course,
+        assignment: Assignment,
+        private: Sequence[Path] = (),
+        count: int | None = None,
+        scheduler: str | None = None,
+    ) -> None:
+        self.settings = work.sandbox_settings(course, assignment, *private)
+        self.count = count or os.cpu_count() or 1
+        self.scheduler = scheduler
+        self.sandbox: Sandbox | None = None
+        self._client: Client | None = None
+        self._sent: dict[Future[str], str] = {}
+        self._closing = ExitStack()
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closing.close()
+
+    def launch(self) -> None:
+        """Begin to start the local sandbox and workers, without waiting; raises SandboxUnavailable."""
+        if self.scheduler is None and self.sandbox is None:
+            self.sandbox = Sandbox(self.settings)
+            self._closing.callback(self.sandbox.stop)
+            self.sandbox.launch()  # it imports for itself, and so does the workers' parent
+            multiprocessing.get_context("forkserver").set_forkserver_preload([WARM])
+            forkserver.ensure_running()
+
+    def start(self) -> None:
+        """Wait until workers can be given work; raises SandboxUnavailable, CourseError."""
+        if self._client is None:
+            self.launch()
+            client = self._connected() if self.scheduler else self._local()
+            self._client = self._closing.enter_context(client)
+            if self.sandbox is not None:
+                self.sandbox.start()
+
+    def _local(self) -> Client:
+        # Imported here, when the sandbox and the workers' parent are importing already.
+        import dask
+        from distributed import Client, LocalCluster
+        from distributed.security import Security
+
+        for name in QUIET:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        scratch = tempfile.TemporaryDirectory(prefix="steerlab-workers-")
+        with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+            cluster = LocalCluster(
+                n_workers=self.count,
+                threads_per_worker=1,
+                security=Security.temporary(),
+                local_directory=self._closing.enter_context(scratch),
+                memory_limit=0,
+                dashboard_address=None,
+                silence_logs=logging.CRITICAL,
+            )
+        self._closing.callback(cluster.close)
+        return Client(cluster)
+
+    def _connected(self) -> Client:
+        from distributed import Client
+
+        try:
+            return Client(self.scheduler, timeout=CONNECT_SECONDS)
+        except (OSError, ValueError) as error:
+            why = str(error).splitlines()[0].rstrip(".")
+            raise CourseError(
+                f"No Dask scheduler answers at {self.scheduler} ({why}). Start one with `dask "
+                "scheduler`, or leave --scheduler out to grade on this machine."
+            ) from error
+
+    @property
+    def isolation(self) -> str:
+        """The isolation in force here; other machines' workers say theirs in each result."""
+        return str(self.sandbox.isolation) if self.sandbox else "as each worker records"
+
+    def send(self, jobs: Mapping[str, Job]) -> None:
+        """Hand out jobs, each under a name of the caller's."""
+        self.start()
+        assert self._client is not None
+        ticket = self.sandbox.share() if self.sandbox else None
+        for name, job in jobs.items():
+            ticketed = replace(job, ticket=ticket)
+            self._sent[self._client.submit(work.grade, ticketed, pure=False, retries=1)] = name
+
+    def results(self) -> Iterator[tuple[str, Result | Exception]]:
+        """Name and result as they come; the machinery's own failure comes as its exception."""
+        from distributed import as_completed
+
+        from .results import Result
+
+        for future in as_completed(list(self._sent)):
+            if future.status == "cancelled":
+                raise WorkersGone(
+                    f"The Dask scheduler {self.scheduler or 'of this machine'} went away. What was "
+                    "graded is kept: repeat the command when it is back."
+                )
+            name, error = self._sent.pop(future), future.exception()
+            if isinstance(error, Exception):
+                yield name, error
+            else:
+                yield name, Result.from_json(future.result())
