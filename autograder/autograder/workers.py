@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from .results import Result
 
 WARM = "autograder.warm"  # what the workers' parent imports
+LOCAL = {
+    "distributed.worker.multiprocessing-method": "forkserver",
+    "distributed.scheduler.http.routes": [],  # no page to look at: the progress bar tells
+    "distributed.worker.http.routes": [],
+}
 CONNECT_SECONDS = 15
 QUIET = ("distributed", "distributed.nanny", "distributed.worker", "distributed.scheduler")
 
@@ -93,14 +98,14 @@ class Workers:
         for name in QUIET:
             logging.getLogger(name).setLevel(logging.CRITICAL)
         scratch = tempfile.TemporaryDirectory(prefix="steerlab-workers-")
-        with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+        with dask.config.set(LOCAL):
             cluster = LocalCluster(
                 n_workers=self.count,
                 threads_per_worker=1,
                 security=Security.temporary(),
                 local_directory=self._closing.enter_context(scratch),
                 memory_limit=0,
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",
                 silence_logs=logging.CRITICAL,
             )
         self._closing.callback(cluster.close)
@@ -134,6 +139,8 @@ class Workers:
 
     def results(self) -> Iterator[tuple[str, Result | Exception]]:
         """Name and result as they come; the machinery's own failure comes as its exception."""
+        if not self._sent:
+            return
         from distributed import as_completed
 
         from .results import Result

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 from autograder.course import load_course
-from autograder.grade import Batch
 from autograder.init import init
 from autograder.leaks import Secrets, find_leaks
 from autograder.results import Result
 from nbgrader.api import Gradebook
+from toy_course import grade_class
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 EXAMPLE = REPOSITORY / "autograder" / "example_class"
@@ -29,7 +29,7 @@ def graded(tmp_path_factory):
     course = load_course(REPOSITORY)
     folder = init(tmp_path_factory.mktemp("example") / "class", course)
     shutil.copytree(EXAMPLE / "submitted", folder.submitted, dirs_exist_ok=True)
-    rows = {row.student: row for row in Batch(folder, course, ASSIGNMENT).run()}
+    rows = grade_class(folder, course, ASSIGNMENT)
     return course, folder, rows
 
 

@@ -14,9 +14,10 @@ from autograder.grade import Batch
 from autograder.init import init
 from autograder.probe import seed_for
 from autograder.results import GRADED, UNGRADED
+from autograder.workers import Workers
 from nbformat.v4 import new_code_cell, new_markdown_cell
 from nbgrader.api import Gradebook
-from toy_course import answer, hand_in, make_toy_course, release, solved
+from toy_course import answer, grade_class, hand_in, make_toy_course, release, solved
 
 DOUBLE = "# graded: 01_toy/double\ndef double(x):\n"
 PROGRAMS = Path(sys.executable).parent
@@ -70,7 +71,7 @@ def graded(tmp_path_factory):
     for student, (notebook, _) in crowd.items():
         hand_in(folder.root, student, notebook)
     hand_in(folder.root, "broken-file", b"{ this is no notebook")
-    rows = {row.student: row for row in Batch(folder, course, "01_toy").run()}
+    rows = grade_class(folder, course, "01_toy")
     return course, folder, crowd, rows
 
 
@@ -150,10 +151,10 @@ def test_notes_tell_what_the_grader_did(graded):
 
 def test_equal_notebooks_are_graded_once(graded):
     course, folder, _crowd, _ = graded
-    batch = Batch(folder, course, "01_toy")
-    again = {row.student: row.score for row in batch.run()}
+    with Workers(course, course.assignment("01_toy"), (folder.root,)) as workers:
+        again = {r.student: r.score for r in Batch(folder, course, "01_toy", workers).run()}
+        assert workers.sandbox is None
     assert again["full-marks"] == 5
-    assert batch.session._sandbox is None
     events = [line for line in folder.ledger.read_text().splitlines() if '"full-marks"' in line]
     assert len(events) == 1
 
@@ -215,7 +216,7 @@ def test_an_empty_class_says_where_submissions_belong(tmp_path):
     course = make_toy_course(tmp_path / "course")
     folder = init(tmp_path / "class", course)
     with pytest.raises(CourseError, match=r"submitted/<student>/01_toy/01_toy\.ipynb"):
-        Batch(folder, course, "01_toy")
+        grade_class(folder, course, "01_toy")
 
 
 def test_a_configuration_that_leads_past_the_sandbox_is_refused(tmp_path):
@@ -225,7 +226,7 @@ def test_a_configuration_that_leads_past_the_sandbox_is_refused(tmp_path):
     config = folder.root / "nbgrader_config.py"
     config.write_text(config.read_text().replace("autograder.preprocessor.SandboxExecute", "x"))
     with pytest.raises(CourseError, match="does not lead autograding through the sandbox"):
-        Batch(folder, course, "01_toy")
+        grade_class(folder, course, "01_toy")
 
 
 def test_a_gradebook_held_by_another_process_is_named(tmp_path, monkeypatch):
@@ -234,7 +235,7 @@ def test_a_gradebook_held_by_another_process_is_named(tmp_path, monkeypatch):
     hand_in(folder.root, "ada", solved(course))
     folder.gradebook.write_bytes(b"not a database at all, but long enough to look like one" * 9)
     with pytest.raises(CourseError, match="cannot be written"):
-        Batch(folder, course, "01_toy")
+        grade_class(folder, course, "01_toy")
 
 
 def test_statuses_are_the_two_words(graded):

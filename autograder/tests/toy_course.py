@@ -7,7 +7,9 @@ from pathlib import Path
 
 import nbformat
 from autograder.build import build
-from autograder.course import Course, load_course
+from autograder.course import Course, CourseFolder, load_course
+from autograder.grade import Batch, Row
+from autograder.workers import Workers
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CANARY = "canary-0123456789abcdef0123456789abcdef"
@@ -170,3 +172,9 @@ def hand_in(folder: Path, student: str, notebook: nbformat.NotebookNode | bytes)
     content = notebook if isinstance(notebook, bytes) else nbformat.writes(notebook).encode()
     path.write_bytes(content)
     return path
+
+
+def grade_class(folder: CourseFolder, course: Course, assignment_id: str) -> dict[str, Row]:
+    """Grade what is handed in; each student's row of the table."""
+    with Workers(course, course.assignment(assignment_id), (folder.root,)) as workers:
+        return {row.student: row for row in Batch(folder, course, assignment_id, workers).run()}
