@@ -11,6 +11,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import sysconfig
 import tempfile
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -173,10 +174,13 @@ def _digest(root: str, stamps: tuple[tuple[str, int, int], ...]) -> str:
 
 @cache
 def installed_packages() -> str:
-    """A digest over the installed distributions and their versions: the environment's lock."""
-    names = sorted(
-        f"{dist.metadata['Name']}=={dist.version}" for dist in importlib.metadata.distributions()
-    )
+    """A digest over the installed distributions and their versions: the environment's lock.
+
+    Only where pip installs is looked at: the rest of `sys.path` depends on how Python was started.
+    """
+    places = sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
+    found = importlib.metadata.distributions(path=places)
+    names = sorted({f"{dist.metadata['Name']}=={dist.version}" for dist in found})
     return hashlib.sha256("\n".join(names).encode()).hexdigest()[:20]
 
 
