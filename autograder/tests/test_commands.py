@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from autograder.cli import CHECK_FAILED, DONE, MEND_FIRST, main
+from autograder.cli import main
 from autograder.init import init
+from autograder.terminal import CHECK_FAILED, DONE, MEND_FIRST
 from toy_course import SOURCE, hand_in, make_toy_course, solved
 
 
