@@ -22,6 +22,10 @@ class CourseError(Exception):
     exit_code = 2  # of the `autograder` command: wrong use, or something must be mended first
 
 
+class HiddenTestsBroken(CourseError):
+    """The hidden tests themselves failed: nobody's mark may come of it. The message says where."""
+
+
 @dataclass(frozen=True)
 class Limits:
     """What one submission may use; seconds of CPU time unless the name says wall."""

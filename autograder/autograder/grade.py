@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .course import Course, CourseError, CourseFolder
 from .intake import Clean, Refused, take_in
 from .ledger import Ledger
-from .results import GRADED, UNGRADED, Result
+from .results import GRADED, UNGRADED, Result, notebook_digest
 from .session import ISOLATION, GradingSession
 from .work import Job
 from .workers import Workers
 
 if TYPE_CHECKING:
     from .record import Recorder
+
+
+#: A student, the clean notebook or why there is none, and the result or the machinery's failure.
+Outcome = tuple[str, Clean | Exception, Result | Exception]
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,13 @@ def submissions(folder: CourseFolder, assignment_id: str) -> list[tuple[str, Pat
     return found
 
 
+#: What a student's row says whose mark was made by an older grader.
+OLDER = (
+    "graded before the hidden tests, packages or settings were changed; "
+    "`--regrade` shows what would be different"
+)
+
+
 class Batch:
     """All submissions of one assignment in one course folder, graded on `workers`."""
 
@@ -72,46 +83,82 @@ class Batch:
         self.workers = workers
         self.ledger = Ledger(folder.ledger)
         self.isolation = ISOLATION
-        self.recorder: Recorder
+        self._recorder: Recorder | None = None
 
     def __len__(self) -> int:
         return len(self.found)
 
     def run(self) -> Iterator[Row]:
-        """Grade the submissions, many at once, yielding each one's row as soon as it is recorded.
+        """Grade what has no mark yet, many at once, yielding each row as soon as it is recorded.
 
-        This process alone writes. Raises SandboxUnavailable or CourseError before anything is
-        written, where no worker can be started; WorkersGone when they leave midway.
+        This process alone writes. A mark that was given to the very same notebook stays, whatever
+        has changed since. Raises CourseError or SandboxUnavailable before anything is written,
+        where nothing can be graded; WorkersGone when the workers leave midway.
+        """
+        for student, taken, outcome in self.outcomes():
+            if isinstance(outcome, Result) and self._is_recorded(student, outcome):
+                yield self._row(taken, outcome, student)
+            else:
+                yield self.record(student, taken, outcome, reason="grade")
+
+    def outcomes(self, anew: bool = False) -> Iterator[Outcome]:
+        """What each submission gets, as it comes: student, clean notebook, result.
+
+        A recorded mark of the same notebook is taken as it is, unless `anew`: then what this
+        grader gives. A failure of the machinery comes as the exception that it was.
         """
         taken: dict[str, Clean | Exception] = {}
         known: dict[str, Result | Exception] = {}
         jobs: dict[str, Job] = {}
         for student, path in self.found:
             taken[student] = clean = self._taken_in(path)
-            if (result := self._known(clean)) is not None:
+            if (result := self._known(student, clean, anew)) is not None:
                 known[student] = result
             elif isinstance(clean, Clean):
                 self.workers.launch()
                 jobs[student] = self.session.job(clean)
         with self.session:
-            self._open_gradebook()
+            _ = self.recorder  # nbgrader takes seconds to import, in which the workers can start
             if jobs:
                 self.workers.send(jobs)
                 self.isolation = self.workers.isolation
             for student, result in known.items():
-                yield self._record(student, taken[student], result)
+                yield student, taken[student], result
             for student, result in self.workers.results():
-                if isinstance(result, Result):
-                    self.session.keep(result)
-                yield self._record(student, taken[student], result)
+                if isinstance(result, CourseError):
+                    raise result  # the same would happen to everyone
+                yield student, taken[student], result
 
-    def _open_gradebook(self) -> None:
-        # Imported here: nbgrader takes seconds, in which the workers can start.
-        from .init import add_assignment
-        from .record import Recorder
+    def record(
+        self, student: str, taken: Clean | Exception, outcome: Result | Exception, reason: str
+    ) -> Row:
+        """Store, gradebook, pages and ledger of one submission; what goes wrong stays with it."""
+        if isinstance(outcome, Exception):
+            return self._failed(student, outcome)
+        try:
+            self.session.keep(outcome)
+            digest = ""
+            if isinstance(taken, Clean) and outcome.status == GRADED:
+                digest = notebook_digest(taken.notebook)
+                self.recorder.record(student, taken)
+            elif self.ledger.standing(student, self.assignment.id) is None:
+                self.recorder.record_ungraded(student, outcome.reason)
+            self.ledger.append(student, outcome, reason, digest)
+        except Exception as error:
+            return self._failed(student, error)
+        return self._row(taken, outcome, student)
 
-        self.recorder = Recorder(self.session.folder, self.assignment.id)
-        add_assignment(self.session.folder, self.session.course, self.assignment)
+    @property
+    def recorder(self) -> Recorder:
+        """Who writes into the gradebook; opened with the first question."""
+        if self._recorder is None:
+            # Imported here: nbgrader takes seconds.
+            from .init import add_assignment
+            from .record import Recorder
+
+            self._recorder = Recorder(self.session.folder, self.assignment.id)
+            add_assignment(self.session.folder, self.session.course, self.assignment)
+        return self._recorder
 
     def _taken_in(self, path: Path) -> Clean | Exception:
         try:
@@ -119,28 +166,38 @@ class Batch:
         except Exception as error:
             return error
 
-    def _known(self, taken: Clean | Exception) -> Result | Exception | None:
+    def _known(
+        self, student: str, taken: Clean | Exception, anew: bool
+    ) -> Result | Exception | None:
         """What needs no worker: a refusal, the machinery's own failure, or a stored result."""
         if isinstance(taken, Refused):
             return Result("", self.assignment.id, UNGRADED, reason=str(taken))
-        return taken if isinstance(taken, Exception) else self.session.stored(taken)
+        if isinstance(taken, Exception):
+            return taken
+        standing = self.ledger.standing(student, self.assignment.id)
+        same = standing is not None and standing["notebook"] == notebook_digest(taken.notebook)
+        older = self.session.store.get(standing["key"]) if standing and same else None
+        if older is not None and not anew:
+            return replace(older, repairs=taken.repairs)
+        return self.session.stored(taken)
 
-    def _record(self, student: str, taken: Clean | Exception, result: Result | Exception) -> Row:
-        """Gradebook, pages and ledger of one submission; whatever goes wrong stays with it."""
-        if isinstance(result, Exception):
-            return self._failed(student, result)
-        try:
-            if isinstance(taken, Clean) and result.status == GRADED:
-                self.recorder.record(student, taken)
-            else:
-                self.recorder.record_ungraded(student, result.reason)
-            self.ledger.append(student, result, reason="grade")
-        except Exception as error:
-            return self._failed(student, error)
+    def _is_recorded(self, student: str, result: Result) -> bool:
+        """Whether this very result stands in ledger and gradebook, so that nothing is left to do."""
+        standing = self.ledger.standing(student, self.assignment.id)
+        return (
+            result.status == GRADED
+            and standing is not None
+            and standing["key"] == result.key
+            and self.recorder.has(student)
+        )
+
+    def _row(self, taken: Clean | Exception, result: Result, student: str) -> Row:
         if result.status != GRADED:
             broke = isinstance(taken, Clean)
             return Row(student, UNGRADED, notes=(result.reason,), machinery_failed=broke)
         notes = result.repairs + result.notes
+        if isinstance(taken, Clean) and result.key != self.session.key(taken.notebook):
+            notes += (OLDER,)
         seconds = result.wall_seconds
         return Row(student, GRADED, result.score, result.points, notes, seconds=seconds)
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from .results import Result
+from .results import GRADED, Result
 
 
 class Ledger:
@@ -17,7 +17,10 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._last = {(event["student"], event["assignment"]): event for event in self.events()}
+        self._last: dict[tuple[str, str], dict[str, Any]] = {}
+        self._standing: dict[tuple[str, str], dict[str, Any]] = {}
+        for event in self.events():
+            self._remember(event)
 
     def events(self) -> Iterator[dict[str, Any]]:
         """All events, oldest first; a line cut short by a crash is skipped."""
@@ -34,8 +37,15 @@ class Ledger:
         """The newest event of one student and assignment."""
         return self._last.get((student, assignment))
 
-    def append(self, student: str, result: Result, reason: str) -> None:
-        """Add one event; one whose key, status and scores equal the last one's is not repeated."""
+    def standing(self, student: str, assignment: str) -> dict[str, Any] | None:
+        """The event that gave the mark which stands: the newest that graded something."""
+        return self._standing.get((student, assignment))
+
+    def append(self, student: str, result: Result, reason: str, notebook: str = "") -> None:
+        """Add one event; one whose key, status and scores equal the last one's is not repeated.
+
+        `notebook` is the digest of the clean notebook that was graded.
+        """
         last = self.last(student, result.assignment)
         new = {task.task: task.score for task in result.tasks}
         old = last["new"] if last else {}
@@ -46,6 +56,7 @@ class Ledger:
             "student": student,
             "assignment": result.assignment,
             "key": result.key,
+            "notebook": notebook,
             "status": result.status,
             "why": result.reason,
             "old": old,
@@ -57,4 +68,10 @@ class Ledger:
             file.write(json.dumps(event, ensure_ascii=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
-        self._last[student, result.assignment] = event
+        self._remember(event)
+
+    def _remember(self, event: dict[str, Any]) -> None:
+        whose = event["student"], event["assignment"]
+        self._last[whose] = event
+        if event["status"] == GRADED:
+            self._standing[whose] = event

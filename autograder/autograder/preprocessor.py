@@ -17,7 +17,7 @@ from traitlets import Unicode
 from . import cells
 from .course import CourseError
 from .intake import Clean, Refused, clean_notebook
-from .results import GRADED
+from .results import GRADED, notebook_digest
 
 
 class Ungraded(Exception):
@@ -62,7 +62,11 @@ class SandboxExecute(NbGraderPreprocessor):
         repairs = tuple(nb.metadata.pop("steerlab", {}).get("repairs", ()))
         if not any(cells.role(cell) == cells.ANSWER for cell in nb.cells):
             raise CourseError("SandboxExecute needs Intake before it: see nbgrader_config.py.")
+        digest = notebook_digest(nb)
         result = session.grade(Clean(nb, repairs))
         if result.status != GRADED:
             raise Ungraded(result.reason)
+        if session.ledger is not None:
+            student = resources["nbgrader"]["student"]
+            session.ledger.append(student, result, "nbgrader autograde", digest)
         return session.page(result), resources

@@ -89,6 +89,10 @@ class Recorder:
         """Where a student's feedback lies."""
         return self.folder.feedback / student / self.assignment_id / f"{self.assignment_id}.html"
 
+    def has(self, student: str) -> bool:
+        """Whether the gradebook holds this student's submission and the page is there."""
+        return self.feedback_page(student).is_file() and self.totals(student) is not None
+
     def totals(self, student: str) -> tuple[float, bool] | None:
         """Score in the gradebook and whether it still waits for a person; None without a row."""
         with Gradebook(self.db_url) as gradebook:

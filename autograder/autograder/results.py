@@ -132,15 +132,20 @@ def result_key(
 ) -> str:
     """The key of a clean notebook's result in an environment as `environment_of` describes it."""
     parts = {
-        "notebook": [
-            (cells.role(cell), cells.task(cell), cell.cell_type, cell.source)
-            for cell in notebook.cells
-        ],
+        "notebook": notebook_digest(notebook),
         "environment": environment,
         "secret": hashlib.sha256(b"result key" + secret).hexdigest(),
         "isolation": isolation,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:40]
+
+
+def notebook_digest(notebook: NotebookNode) -> str:
+    """A digest over what grading reads of a clean notebook: roles, tasks, types and sources."""
+    read = [
+        (cells.role(cell), cells.task(cell), cell.cell_type, cell.source) for cell in notebook.cells
+    ]
+    return hashlib.sha256(json.dumps(read).encode()).hexdigest()[:40]
 
 
 def environment_of(course: Course, assignment: Assignment) -> dict[str, Any]:

@@ -86,6 +86,7 @@ class Runner:
                 record={
                     "isolation": str(self.sandbox.isolation),
                     "environment": self.environment,
+                    "seeds": attempt.seeds,
                 },
             )
         return Result(key, self.assignment.id, UNGRADED, reason=reason, repairs=repairs)
@@ -106,6 +107,7 @@ class Attempt:
         self.cpu_seconds = 0.0
         self.notes: list[str] = []
         self.results: list[TaskResult] = []
+        self.seeds: dict[str, int] = {}  # of each task's random inputs
 
     async def run(self) -> None:
         """Run the cells, freeze their outputs, probe the functions."""
@@ -221,6 +223,7 @@ class Attempt:
                 (outcome,) = await self._test([outcome.task], student_for)
             if outcome.died == "lost":
                 raise MachineryFailed(f"the sandbox went away while {outcome.task} was tested")
+            self.seeds[outcome.task] = outcome.seed
             self.results.append(self._task_result(outcome, points[outcome.task]))
 
     async def _test(

@@ -18,6 +18,7 @@ from nbformat import NotebookNode
 from .course import Assignment, Course, CourseError, CourseFolder, load_course, open_folder
 from .feedback import graded_notebook
 from .intake import Clean
+from .ledger import Ledger
 from .results import GRADED, Result, Store, environment_of, notebook_text, result_key
 from .sandbox import Sandbox
 from .work import Job, sandbox_settings
@@ -44,6 +45,8 @@ class GradingSession:
         self.release: NotebookNode = nbformat.read(path, as_version=4)
         self.environment = environment_of(course, assignment)
         self.store = Store(folder.results)
+        #: Where nbgrader's own commands note what they record; `autograder grade` does so itself.
+        self.ledger: Ledger | None = None
         self._runner: Runner | None = None
         self._sandbox: Sandbox | None = None
 
@@ -71,10 +74,14 @@ class GradingSession:
     def grade(self, clean: Clean) -> Result:
         """The stored result of a clean notebook, or a new one, made in this process."""
         if (result := self.stored(clean)) is None:
-            job = self.job(clean)
-            result = self._runner_here().run(job.key, clean.notebook, clean.repairs)
+            result = self.run(clean)
             self.keep(result)
         return result
+
+    def run(self, clean: Clean) -> Result:
+        """A new result of a clean notebook, made in this process; the store is not asked."""
+        key = self.key(clean.notebook)
+        return self._runner_here().run(key, clean.notebook, clean.repairs)
 
     def keep(self, result: Result) -> None:
         """Store what was graded; what the machinery left ungraded is tried again next time."""
@@ -128,6 +135,7 @@ def session_for(root: Path, assignment_id: str) -> GradingSession:
     if session is None:
         course = load_course(folder.repository())
         session = GradingSession(folder, course, course.assignment(assignment_id))
+        session.ledger = Ledger(folder.ledger)
         _sessions[folder.root, assignment_id] = session
         atexit.register(session.close)
     return session

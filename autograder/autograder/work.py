@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .course import Assignment, Course, load_course
+from .course import Assignment, Course, CourseError, load_course
 from .sandbox import KernelSource, Limits, Sandbox, Settings, SharedSandbox, Ticket
 
 if TYPE_CHECKING:
     from .run import Runner
 
 
-class OtherCourse(Exception):
+class OtherCourse(CourseError):
     """A worker has other hidden tests, packages or settings than whoever sent the job."""
 
 
@@ -89,8 +89,8 @@ def _new_runner(job: Job) -> Runner:
     environment = environment_of(here, assignment)
     if different := [name for name in environment if environment[name] != job.environment[name]]:
         raise OtherCourse(
-            f"a worker's course differs from this one in {', '.join(different)}: "
-            "give every worker the same repository and packages"
+            f"A worker's course differs from this one in {', '.join(different)}: "
+            "give every worker the same repository and packages. Nothing was graded there."
         )
     check_tests(here.hidden_tests(assignment.id), assignment.id)
     sandbox: KernelSource

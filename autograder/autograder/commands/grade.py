@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from ..course import Course, CourseFolder, load_course, open_folder
+from ..course import Course, CourseError, CourseFolder, load_course, open_folder
 from ..terminal import DONE, MACHINERY_FAILED, add_course, positive, progress
 
 if TYPE_CHECKING:
-    from ..grade import Row
+    from ..grade import Batch, Row
+    from ..regrade import Change
     from ..workers import Workers
 
 HELP = "grade every submission of an assignment"
@@ -30,10 +31,22 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="tcp://HOST:PORT",
         help="a Dask scheduler whose workers have this course, instead of this machine's cores",
     )
+    parser.add_argument(
+        "--regrade",
+        action="store_true",
+        help="run everything with today's tests and show each mark that would change",
+    )
+    parser.add_argument("--apply", action="store_true", help="with --regrade: write the changes")
+    parser.add_argument(
+        "--never-lower", action="store_true", help="with --regrade: leave marks that would fall"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Grade, and print the table."""
+    if (options.apply or options.never_lower) and not options.regrade:
+        raise CourseError("--apply and --never-lower go with --regrade.")
+    from ..grade import Batch
     from ..workers import Workers
 
     folder = open_folder(options.course)
@@ -41,6 +54,9 @@ def run(options: argparse.Namespace) -> int:
     assignment = course.assignment(options.assignment)
     private = (folder.root,)
     with Workers(course, assignment, private, options.workers, options.scheduler) as workers:
+        if options.regrade:
+            batch = Batch(folder, course, assignment.id, workers)
+            return regrade_and_print(batch, options.apply, options.never_lower)
         return grade_and_print(folder, course, assignment.id, workers)
 
 
@@ -62,6 +78,52 @@ def grade_and_print(folder: CourseFolder, course: Course, assignment: str, worke
     return MACHINERY_FAILED if any(row.machinery_failed for row in rows) else DONE
 
 
+def regrade_and_print(batch: Batch, apply: bool, never_lower: bool) -> int:
+    """Regrade with a progress bar, then print what changes, or would."""
+    from ..regrade import regrade
+
+    changes = []
+    with progress("regrading") as shown:
+        bar = shown.add_task("starting the sandbox", total=len(batch))
+        for change in regrade(batch, apply, never_lower):
+            changes.append(change)
+            shown.update(bar, advance=1, description=change.student)
+    changes.sort(key=lambda change: change.student)
+    print_changes(changes)
+    written = sum(change.written for change in changes)
+    differ = sum(change.differs and not change.kept for change in changes)
+    if apply:
+        print(
+            f"{differ} of {len(changes)} marks changed; {written} submissions were recorded anew."
+        )
+    elif differ:
+        print(f"{differ} of {len(changes)} marks would change. Nothing was written: add --apply.")
+    else:
+        print(f"None of {len(changes)} marks would change.")
+    return MACHINERY_FAILED if any(change.machinery_failed for change in changes) else DONE
+
+
+def print_changes(changes: list[Change]) -> None:
+    """The marks that differ, task by task, and what could not be graded."""
+    from ..feedback import points_text
+
+    def shown(score: float | None) -> str:
+        return "–" if score is None else points_text(score)
+
+    table = Table("student", "task", show_edge=False, pad_edge=False)
+    for column in ("recorded", "now"):
+        table.add_column(column, justify="right")
+    table.add_column("", overflow="fold")
+    for change in changes:
+        for task, old, new in change.tasks if change.differs else ():
+            remark = "left: the recorded mark is higher" if change.kept else ""
+            table.add_row(change.student, task, shown(old), shown(new), remark)
+        if change.problem:
+            table.add_row(change.student, "", "", "", f"not graded: {change.problem}")
+    if table.row_count:
+        wide_enough().print(table)
+
+
 def print_rows(rows: list[Row]) -> None:
     """The class as a table: student, automatic score, status."""
     from ..feedback import points_text
@@ -73,7 +135,10 @@ def print_rows(rows: list[Row]) -> None:
     for row in rows:
         score = "–" if row.score is None else f"{points_text(row.score)}/{points_text(row.points)}"
         table.add_row(row.student, score, row.remark)
+    wide_enough().print(table)
+
+
+def wide_enough() -> Console:
+    """The terminal, or 110 columns where the output goes into a file."""
     console = Console()
-    if not console.is_terminal:
-        console = Console(width=110)
-    console.print(table)
+    return console if console.is_terminal else Console(width=110)

@@ -25,6 +25,7 @@ from typing import Any
 import pytest
 import torch
 
+from ..course import HiddenTestsBroken
 from .client import Student, StudentDead, StudentError
 
 MARKER = "steerlab_task"
@@ -47,10 +48,6 @@ SWITCHES = [
     "-c",
     os.devnull,
 ]
-
-
-class HiddenTestsBroken(RuntimeError):
-    """The hidden tests themselves failed: nobody's mark may come of it. The message says where."""
 
 
 @dataclass(frozen=True)
