@@ -36,6 +36,7 @@ from .probe import (
 from .results import GRADED, UNGRADED, Result, TaskResult, TestResult, notebook_text
 from .sandbox import KernelSource, SandboxUnavailable
 from .sanitize import clean_outputs
+from .trial import Trial, worst
 
 MAX_RESTARTS = 8
 CALL_WALL_PER_CPU = 4.0
@@ -59,13 +60,19 @@ class Runner:
         self.sandbox, self.course, self.assignment = sandbox, course, assignment
         self.secret, self.environment = secret, environment
 
-    def run(self, key: str, notebook: NotebookNode, repairs: tuple[str, ...]) -> Result:
+    def run(
+        self,
+        key: str,
+        notebook: NotebookNode,
+        repairs: tuple[str, ...],
+        trial: Trial | None = None,
+    ) -> Result:
         """Grade a notebook; a failure of the machinery leaves it ungraded and says why."""
         reason = ""
         for _ in range(ATTEMPTS):
             started = time.monotonic()
             try:
-                attempt = Attempt(self, copy.deepcopy(notebook))
+                attempt = Attempt(self, copy.deepcopy(notebook), trial)
                 asyncio.run(attempt.run())
             except (MachineryFailed, SandboxUnavailable) as error:
                 reason = f"the grader failed: {error}"
@@ -95,9 +102,10 @@ class Runner:
 class Attempt:
     """One attempt at one notebook: its kernel, its outputs, its notes and task results."""
 
-    def __init__(self, runner: Runner, notebook: NotebookNode) -> None:
+    def __init__(self, runner: Runner, notebook: NotebookNode, trial: Trial | None = None) -> None:
         self.runner, self.notebook = runner, notebook
-        self.limits = runner.course.limits
+        self.trial = trial or Trial((runner.secret,))
+        self.limits = self.trial.limits(runner.course.limits)
         self.deadline = time.monotonic() + self.limits.submission_wall_seconds
         self.kernel: KernelRun | None = None
         self.student: Student
@@ -202,8 +210,8 @@ class Attempt:
             self.notes.append(f"Not in the course environment: {found.group(1)}.")
 
     async def _probe(self) -> None:
-        """Hidden tests, task by task; the process is made anew when a task has ended it."""
-        points = self.runner.assignment.tasks
+        """Score all tasks; where there are several secrets, keep the worst draw."""
+        points = self.trial.points(self.runner.assignment.tasks)
         first = await self._start_student()
         if first is None:
             note = "Not tested: your notebook's process ends itself after the last cell."
@@ -212,27 +220,34 @@ class Attempt:
             ]
             return
         self.student = first
+        draws = [await self._score(points, secret) for secret in self.trial.secrets]
+        self.results = draws[0] if len(draws) == 1 else worst(draws)
+
+    async def _score(self, points: dict[str, float], secret: bytes) -> list[TaskResult]:
+        """Hidden tests, task by task; the process is made anew when a task has ended it."""
         loop = asyncio.get_running_loop()
+        results = []
 
         def student_for(task: str) -> Student:
             return asyncio.run_coroutine_threadsafe(self._living_student(), loop).result()
 
-        for outcome in await self._test(list(points), student_for):
+        for outcome in await self._test(list(points), student_for, secret):
             if outcome.died == "wall time":
                 # Wall time is a backstop: it counts only when it is hit a second time.
-                (outcome,) = await self._test([outcome.task], student_for)
+                (outcome,) = await self._test([outcome.task], student_for, secret)
             if outcome.died == "lost":
                 raise MachineryFailed(f"the sandbox went away while {outcome.task} was tested")
             self.seeds[outcome.task] = outcome.seed
-            self.results.append(self._task_result(outcome, points[outcome.task]))
+            results.append(self._task_result(outcome, points[outcome.task]))
+        return results
 
     async def _test(
-        self, tasks: list[str], student_for: Callable[[str], Student]
+        self, tasks: list[str], student_for: Callable[[str], Student], secret: bytes
     ) -> list[TaskOutcome]:
         runner = self.runner
         tests = runner.course.hidden_tests(runner.assignment.id)
         return await asyncio.to_thread(
-            run_hidden_tests, tests, runner.assignment.id, tasks, student_for, runner.secret
+            run_hidden_tests, tests, runner.assignment.id, tasks, student_for, secret
         )
 
     async def _living_student(self) -> Student:

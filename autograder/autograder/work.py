@@ -18,6 +18,7 @@ from .sandbox import KernelSource, Limits, Sandbox, Settings, SharedSandbox, Tic
 
 if TYPE_CHECKING:
     from .run import Runner
+    from .trial import Trial
 
 
 class OtherCourse(CourseError):
@@ -29,6 +30,7 @@ class Job:
     """What one worker needs for one submission; plain data.
 
     ticket: a sandbox to share, where the worker runs on the machine that has started one.
+    trial: what to change in how it is scored, where hidden tests are being tested.
     """
 
     key: str
@@ -39,6 +41,7 @@ class Job:
     notebook: str
     repairs: tuple[str, ...]
     ticket: Ticket | None = None
+    trial: Trial | None = None
 
 
 def sandbox_settings(course: Course, assignment: Assignment, *private: Path) -> Settings:
@@ -59,7 +62,7 @@ def grade(job: Job) -> str:
     import nbformat
 
     notebook = nbformat.reads(job.notebook, as_version=4)
-    return _runner(job).run(job.key, notebook, job.repairs).to_json()
+    return _runner(job).run(job.key, notebook, job.repairs, job.trial).to_json()
 
 
 #: The runner that this worker made last, and what it is for; a class is graded with one.
