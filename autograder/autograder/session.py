@@ -103,7 +103,7 @@ class GradingSession:
             self._sandbox = Sandbox(sandbox_settings(course, assignment, self.folder.root))
             # The sandbox imports for itself; meanwhile this process imports for the hidden tests.
             self._sandbox.launch()
-            check_tests(course.hidden_tests(assignment.id), assignment.id)
+            check_tests(course.hidden_tests(assignment.id), assignment)
             self._sandbox.start()
             secret = self.folder.secret
             self._runner = Runner(self._sandbox, course, assignment, secret, self.environment)

@@ -95,7 +95,7 @@ def _new_runner(job: Job) -> Runner:
             f"A worker's course differs from this one in {', '.join(different)}: "
             "give every worker the same repository and packages. Nothing was graded there."
         )
-    check_tests(here.hidden_tests(assignment.id), assignment.id)
+    check_tests(here.hidden_tests(assignment.id), assignment)
     sandbox: KernelSource
     if job.ticket is not None:
         sandbox = SharedSandbox(job.ticket)

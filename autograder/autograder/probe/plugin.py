@@ -144,8 +144,8 @@ def run_hidden_tests(
     run = _Run(test_file, tasks, provide, seeds)
     with _pytest_lock, _undisturbed(), _module_kept(test_file):
         pytest.main([*SWITCHES, f"--rootdir={test_file.parent}", str(test_file)], plugins=[run])
-    if run.problem is not None:
-        raise run.problem
+        if run.problem is not None:
+            raise run.problem
     if len(run.outcomes) != len(tasks):
         raise HiddenTestsBroken(f"The hidden tests in {test_file.name} did not run to their end.")
     return run.outcomes
@@ -303,9 +303,8 @@ def _module_kept(test_file: Path) -> Iterator[None]:
         sys.modules[name] = _modules[test_file][1]
     try:
         yield
+        _modules[test_file] = (digest, sys.modules[name])  # not where the import failed
     finally:
-        imported = sys.modules.pop(name, None)
-        if imported is not None:
-            _modules[test_file] = (digest, imported)
+        sys.modules.pop(name, None)
         if other is not None:
             sys.modules[name] = other
