@@ -185,7 +185,7 @@ for name in ("CORE", "DATA", "NPROC", "FSIZE", "NOFILE", "CPU", "MEMLOCK"):
 
 def test_the_isolation_in_force_is_named(sandbox):
     assert sandbox.isolation.level == "full"
-    assert set(sandbox.isolation.as_dict().values()) == {True}
+    assert set(sandbox.isolation.layers().values()) == {True}
 
 
 def test_the_zygote_forks_with_a_single_thread(sandbox):

@@ -1,20 +1,17 @@
 """Where students' code runs: a warm zygote inside bubblewrap, one confined kernel a submission."""
 
 from .control import ExitInfo, KernelFailed, Usage
-from .isolation import Isolation
-from .pool import (
-    KernelSource,
-    Limits,
-    Sandbox,
-    SandboxUnavailable,
-    Settings,
-    SharedSandbox,
-    Ticket,
-    check,
-)
+from .isolation import FULL, LADDER, UID, WEAKER, Isolation, levels_down_to
+from .pool import KernelSource, Limits, Sandbox, Settings, SharedSandbox, Ticket, check
+from .process import SandboxUnavailable
 from .provisioner import SandboxKernelManager, SandboxProvisioner, kernel_manager
+from .separate_user import UserSandbox, sandbox_for
 
 __all__ = [
+    "FULL",
+    "LADDER",
+    "UID",
+    "WEAKER",
     "ExitInfo",
     "Isolation",
     "KernelFailed",
@@ -28,6 +25,9 @@ __all__ = [
     "SharedSandbox",
     "Ticket",
     "Usage",
+    "UserSandbox",
     "check",
     "kernel_manager",
+    "levels_down_to",
+    "sandbox_for",
 ]

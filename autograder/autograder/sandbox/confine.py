@@ -152,19 +152,32 @@ def limit_resources(limits: dict[str, int]) -> None:
         handle.write("1000")  # when the machine runs out of memory, this process goes first
 
 
+def shrink_bounding_set() -> None:
+    """Empty the set of capabilities that any later program could gain, as far as one may."""
+    for capability in range(64):
+        if libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0:
+            break
+
+
 def drop_capabilities() -> None:
     """Give up every capability for good: bounding, ambient and own sets, and no new privileges.
 
     Who lacks the right to shrink the bounding set has nothing to gain from it either.
     """
-    for capability in range(64):
-        if libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0:
-            break
+    shrink_bounding_set()
     libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
     header = _CapabilityHeader(LINUX_CAPABILITY_VERSION_3, 0)
     nothing = (_CapabilitySet * 2)()
     _check(libc.capset(ctypes.byref(header), ctypes.byref(nothing)), "capset")
     prctl(PR_SET_NO_NEW_PRIVS, 1)
+
+
+def no_privileges() -> bool:
+    """Whether this process has no capability and can gain none, as Linux itself tells it."""
+    with open("/proc/self/status") as handle:
+        status = {name: value.strip() for name, _, value in (x.partition(":") for x in handle)}
+    held = [int(status[name], 16) for name in ("CapPrm", "CapEff", "CapInh", "CapAmb")]
+    return not any(held) and status["NoNewPrivs"] == "1"
 
 
 def load_seccomp(program: bytes) -> None:

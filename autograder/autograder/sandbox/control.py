@@ -11,6 +11,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from .groups import Group
+
 PACKET_BYTES = 1 << 17
 
 
@@ -20,10 +22,14 @@ class KernelFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class Usage:
-    """CPU seconds and bytes of memory (PSS and private disk) of a kernel and its descendants."""
+    """CPU seconds and bytes of memory (PSS and private disk) of a kernel and its descendants.
+
+    delay_seconds: how long it wanted a processor and others had it.
+    """
 
     cpu_seconds: float
     memory_bytes: int
+    delay_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,7 @@ class KernelControl:
 
     def __init__(self, control: socket.socket) -> None:
         self._socket = control
+        self.group: Group | None = None  # removed with the kernel
         self._lock = threading.RLock()
         self._exit: ExitInfo | None = None
         self._usages = 0
@@ -92,7 +99,7 @@ class KernelControl:
                 if answer is None or self._exit is not None:
                     return None
                 if answer.get("usage") == self._usages:
-                    return Usage(float(answer["cpu_seconds"]), int(answer["memory_bytes"]))
+                    return _usage(answer)
             return None
 
     def poll(self) -> ExitInfo | None:
@@ -115,6 +122,8 @@ class KernelControl:
         with self._lock:
             self._exit = self._exit or ExitInfo(-signal.SIGKILL, "killed")
             self._socket.close()
+            if self.group is not None:
+                self.group.close()
 
     def _send(self, packet: dict[str, Any]) -> None:
         with self._lock:
@@ -140,6 +149,17 @@ class KernelControl:
         answer = json.loads(packet)
         if "exit" in answer:
             code, why = int(answer["exit"]), str(answer["why"])
-            used = float(answer["cpu_seconds"]), int(answer["memory_bytes"])
-            self._exit = ExitInfo(code, why, *used)
+            if why == "signal" and self.group is not None and self.group.ran_out():
+                why = "memory"
+            used = _usage(answer)
+            self._exit = ExitInfo(code, why, used.cpu_seconds, used.memory_bytes)
         return answer
+
+
+def _usage(answer: dict[str, Any]) -> Usage:
+    """What a monitor says in its answers."""
+    return Usage(
+        cpu_seconds=float(answer["cpu_seconds"]),
+        memory_bytes=int(answer["memory_bytes"]),
+        delay_seconds=float(answer["delay_seconds"]),
+    )

@@ -1,7 +1,6 @@
 """The student's kernel: the forked child walls itself in, then becomes an ordinary ipykernel.
 
-It is the first process of its own process namespace: nothing inside can kill it but itself, and
-when it ends everything that it started ends too. Its five ZeroMQ sockets and the probe's data
+When it ends, everything that it started ends too (`walls.py`). Its five ZeroMQ sockets and the probe's data
 socket were made by the grader and handed over as descriptors, so it needs no shared folder.
 """
 
@@ -19,33 +18,28 @@ import types
 from typing import Any, NoReturn
 
 from . import colab, confine
+from .walls import Walls, join_groups
 
 NICENESS = 5  # whatever runs in there, the monitor and the grader come first
 CHANNELS = ("shell", "iopub", "stdin", "hb", "control")
-ENVIRONMENT = {
-    "HOME": confine.HOME,
-    "TMPDIR": confine.SCRATCH,
-    "USER": "student",
-    "LANG": "C.UTF-8",
-    "SHELL": "/bin/sh",
-    "IPYTHONDIR": f"{confine.HOME}/.ipython",
-    "MPLCONFIGDIR": f"{confine.HOME}/.config/matplotlib",
-    "NBGRADER_EXECUTION": "autograde",
-}
 
 
-def run(request: dict[str, Any], descriptors: list[int], told: int) -> NoReturn:
+def run(request: dict[str, Any], descriptors: list[int], told: int, walls: Walls) -> NoReturn:
     """Confine this process, tell the monitor that it holds, and serve the kernel; never returns.
 
-    `descriptors` are the listening sockets in the order of `CHANNELS` and then the data socket.
-    What goes wrong before the kernel stands is written to `told`, which the monitor reads.
+    `descriptors` are the listening sockets in the order of `CHANNELS`, the data socket, and then
+    those of control groups to enter. What goes wrong before the kernel stands is written to `told`,
+    which the monitor reads.
     """
     from ..probe import agent
 
     try:
-        _confine(request, {*descriptors, told})
-        app = _make_app(request["connection"], dict(zip(CHANNELS, descriptors, strict=False)))
-        agent.attach(descriptors[len(CHANNELS)])
+        *listeners, data = descriptors[: len(CHANNELS) + 1]
+        join_groups(descriptors[len(CHANNELS) + 1 :])
+        _confine(request, {*listeners, data, told}, walls)
+        by_channel = dict(zip(CHANNELS, listeners, strict=True))
+        app = _make_app(request["connection"], by_channel, walls.scratch)
+        agent.attach(data)
     except BaseException:
         os.write(told, traceback.format_exc()[-4000:].encode())
         os._exit(1)
@@ -56,19 +50,32 @@ def run(request: dict[str, Any], descriptors: list[int], told: int) -> NoReturn:
         os._exit(0)  # no exit handlers: they are the student's by now
 
 
-def _confine(request: dict[str, Any], keep: set[int]) -> None:
+def environment(walls: Walls) -> dict[str, str]:
+    """The variables that a kernel has beside those of the zygote."""
+    return {
+        "HOME": walls.home,
+        "TMPDIR": walls.scratch,
+        "USER": "student",
+        "LANG": "C.UTF-8",
+        "SHELL": "/bin/sh",
+        "IPYTHONDIR": f"{walls.home}/.ipython",
+        "MPLCONFIGDIR": f"{walls.home}/.config/matplotlib",
+        "NBGRADER_EXECUTION": "autograde",
+    }
+
+
+def _confine(request: dict[str, Any], keep: set[int], walls: Walls) -> None:
     limits = request["limits"]
-    confine.die_with_parent()
     os.setsid()
     os.nice(NICENESS)
-    confine.private_filesystem(limits["disk_bytes"])
+    walls.enter(limits)
     confine.limit_resources(limits)
     _silence_standard_streams()
     confine.close_descriptors(keep)
-    os.environ.update(ENVIRONMENT)
-    os.makedirs(ENVIRONMENT["MPLCONFIGDIR"])
+    os.environ.update(environment(walls))
     _fresh_interpreter(limits["threads"])
-    confine.drop_capabilities()
+    walls.drop()
+    os.makedirs(os.environ["MPLCONFIGDIR"])  # by the kernel's own user
     confine.load_seccomp(bytes.fromhex(request["seccomp"]))
 
 
@@ -100,7 +107,7 @@ def _fresh_interpreter(threads: int) -> None:
     gc.enable()
 
 
-def _make_app(connection: dict[str, Any], listeners: dict[str, int]) -> Any:
+def _make_app(connection: dict[str, Any], listeners: dict[str, int], scratch: str) -> Any:
     """An initialised IPKernelApp on sockets that are listening already (ZMQ_USE_FD)."""
     import ipykernel.heartbeat
     import zmq
@@ -123,7 +130,7 @@ def _make_app(connection: dict[str, Any], listeners: dict[str, int]) -> Any:
     setattr(ipykernel.heartbeat.Heartbeat, "_try_bind_socket", bind_heartbeat)  # noqa: B010
     for descriptor in listeners.values():
         socket.socket(fileno=os.dup(descriptor)).setblocking(False)
-    path = f"{confine.SCRATCH}/connection.json"
+    path = f"{scratch}/connection.json"
     with open(path, "w") as handle:
         json.dump(connection, handle)
     app = SandboxedKernelApp.instance(connection_file=path, log_level=50)

@@ -18,12 +18,20 @@ from pathlib import Path
 
 LAB = "/lab"
 INSIDE = {
-    "sandbox": ("colab.py", "confine.py", "kernel.py", "monitor.py", "zygote.py"),
+    "sandbox": (
+        *("colab.py", "confine.py", "kernel.py", "landlock.py", "monitor.py", "walls.py"),
+        "zygote.py",
+    ),
     "probe": ("agent.py", "wire.py"),
 }
 SYSTEM = ("/usr/bin", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/libexec", "/usr/share")
 MERGED = ("/bin", "/sbin", "/lib", "/lib32", "/lib64")  # links into /usr on most machines
 ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "fonts", "localtime")
+READABLE_STATE = (
+    *("/proc/cpuinfo", "/proc/meminfo", "/proc/filesystems", "/proc/sys/vm"),
+    *("/sys/devices/system", "/dev/urandom", "/dev/random", "/dev/zero"),
+)
+DEVICES = ("/dev/null", "/dev/full", "/dev/ptmx", "/dev/pts", "/dev/tty")
 HIDDEN_PACKAGES = ("steerlab", "autograder")
 PASSWD = "root:x:0:0::/:/bin/false\nstudent:x:1000:1000::/student/home:/bin/sh\n"
 GROUP = "root:x:0:\nstudent:x:1000:\n"
@@ -81,6 +89,31 @@ def mounts(folder: Path, hidden: Iterable[Path]) -> list[str]:
         if placed[path][0] == "--tmpfs":
             arguments += ["--remount-ro", path]
     return arguments
+
+
+def landlocked(lab: Path, hidden: Iterable[Path]) -> dict[str, list[str]]:
+    """The same view as a list of what Landlock shows: it knows no holes, so folders with something
+    to mask in them are shown entry by entry.
+    """
+    shown = _shown_folders()
+    holes = masked(shown, hidden)
+    readable, listed = [str(lab)], []
+    pending = [*shown, *(path for path in MERGED if os.path.isdir(path))]
+    while pending:
+        path = os.path.realpath(pending.pop())
+        if path in holes:
+            continue
+        if any(_inside_any(hole, [path]) for hole in holes):
+            listed.append(path)
+            pending += [entry.path for entry in _entries(path) if not entry.is_symlink()]
+        else:
+            readable.append(path)
+    readable += [f"/etc/{name}" for name in (*ETC, "passwd", "group", "hosts", "nsswitch.conf")]
+    return {
+        "readable": [*dict.fromkeys(readable), *READABLE_STATE],
+        "listed": [*dict.fromkeys(listed)],
+        "devices": list(DEVICES),
+    }
 
 
 def masked(shown: list[str], hidden: Iterable[Path]) -> list[str]:

@@ -5,10 +5,11 @@ it is the kernel's parent, so no process number is ever mistaken for another. It
 over one socket with the grader; the end of that socket is the end of the kernel.
 
     grader -> monitor   {"connection", "limits", "seccomp"} + 6 descriptors   once, first
+                        and those of control groups to enter, if any
                         {"signal": n} | {"usage": id, "exact": bool}
     monitor -> grader   {"started": pid} | {"error": text}
-                        {"usage": id, "cpu_seconds", "memory_bytes"}
-                        {"exit": code, "why": ..., "cpu_seconds", "memory_bytes"}
+                        {"usage": id, "cpu_seconds", "memory_bytes", "delay_seconds"}
+                        {"exit": code, "why": ..., "cpu_seconds", "memory_bytes", "delay_seconds"}
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import socket
 import time
 from typing import Any, NamedTuple, NoReturn
 
-from . import confine
+from .walls import Walls
 
 PACKET_BYTES = 1 << 17
 WATCH_SECONDS = 0.2
@@ -29,15 +30,13 @@ TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-def supervise(control: socket.socket) -> NoReturn:
+def supervise(control: socket.socket, walls: Walls) -> NoReturn:
     """Serve one kernel on `control` until it ends; never returns."""
-    confine.die_with_parent()
-    packet, descriptors, _, _ = socket.recv_fds(control, PACKET_BYTES, 8)
+    packet, descriptors, _, _ = socket.recv_fds(control, PACKET_BYTES, 10)
     if not packet:
         os._exit(0)  # the grader thought better of it
     request = json.loads(packet)
-    confine.enter_user_namespace()
-    confine.unshare(confine.KERNEL_NAMESPACES)
+    walls.split()
     report, told = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -45,7 +44,7 @@ def supervise(control: socket.socket) -> NoReturn:
         control.close()
         from . import kernel
 
-        kernel.run(request, descriptors, told)
+        kernel.run(request, descriptors, told, walls)
     os.close(told)
     for descriptor in descriptors:
         os.close(descriptor)
@@ -53,23 +52,29 @@ def supervise(control: socket.socket) -> NoReturn:
     if problem:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
+        walls.clear()
         _send(control, {"error": problem})
         os._exit(1)
     _send(control, {"started": pid})
-    Watch(control, pid, request["limits"]).run()
+    Watch(control, pid, request["limits"], walls).run()
 
 
 class Watch:
     """The monitor's loop over one running kernel."""
 
-    def __init__(self, control: socket.socket, pid: int, limits: dict[str, int]) -> None:
+    def __init__(
+        self, control: socket.socket, pid: int, limits: dict[str, int], walls: Walls
+    ) -> None:
         self.control = control
         self.pid = pid
         self.limits = limits
+        self.walls = walls
         self.pidfd = os.pidfd_open(pid)
         self.cpu_seconds = 0.0
         self.memory_bytes = 0
+        self.delay_seconds = 0.0
         self.why = ""
+        self._delays: dict[int, float] = {}
         self._own_cpu: dict[tuple[int, int], float] = {}  # by process number and start
         self._weigh_again = 0.0  # when the pages may be counted again
 
@@ -111,15 +116,14 @@ class Watch:
             family = self.measure()
             if request.get("exact"):
                 self.weigh(family)
-            answer = {"cpu_seconds": self.cpu_seconds, "memory_bytes": self.memory_bytes}
-            _send(self.control, {"usage": request["usage"], **answer})
+            _send(self.control, {"usage": request["usage"], **self.used()})
         elif request.get("signal") == signal.SIGKILL:
             self.end("killed")
         elif "signal" in request:
             signal.pidfd_send_signal(self.pidfd, request["signal"])
 
     def end(self, why: str) -> None:
-        """Kill the kernel: as the first process of its namespace it takes all others with it."""
+        """Kill the kernel: what it started ends with it, or is ended when it is finished."""
         self.why = self.why or why
         try:
             signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
@@ -133,16 +137,30 @@ class Watch:
         cpu = max(self.cpu_seconds, usage.ru_utime + usage.ru_stime)
         why = self.why or ("cpu" if cpu >= self.limits["cpu_seconds"] - 1 else "")
         why = why or ("signal" if code < 0 else "exited")
-        told = {"exit": code, "why": why, "cpu_seconds": cpu, "memory_bytes": self.memory_bytes}
-        _send(self.control, told)
+        try:
+            self.walls.clear()
+        except TimeoutError:
+            why = "lost"  # what still runs could harm the next: that is no ordinary end
+        _send(self.control, {"exit": code, "why": why, **self.used(), "cpu_seconds": cpu})
         os._exit(0)
+
+    def used(self) -> dict[str, float]:
+        """What was last measured, for the grader."""
+        return {
+            "cpu_seconds": self.cpu_seconds,
+            "memory_bytes": self.memory_bytes,
+            "delay_seconds": self.delay_seconds,
+        }
 
     def measure(self) -> dict[int, int]:
         """Update computing time and an upper bound of the memory; returns resident bytes by process.
 
         The bound counts a page once for each process that shares it, and what lies on the disk.
         """
-        family = _family(self.pid)
+        running = _processes()
+        members = self.walls.members(self.pid, {pid: p.parent for pid, p in running.items()})
+        family = {pid: running[pid] for pid in members if pid in running}
+        self._count_delay(family)
         for pid, process in family.items():
             self._own_cpu[pid, process.started] = process.own_cpu
         # Linux forgets the time of a child whose parent ignores its end; what was seen stays here.
@@ -150,12 +168,23 @@ class Watch:
         reported = sum(process.own_cpu + process.reaped_cpu for process in family.values())
         self.cpu_seconds = max(self.cpu_seconds, seen, reported)
         resident = {pid: process.resident for pid, process in family.items()}
-        self.memory_bytes = _disk_bytes(self.pid) + sum(resident.values())
+        self.memory_bytes = self.walls.disk_bytes(self.pid) + sum(resident.values())
         return resident
+
+    def _count_delay(self, family: dict[int, Process]) -> None:
+        """Add the time that the kernel wanted a processor and others had it.
+
+        Of several processes the one that waited longest counts: it is no sum, and so at most the
+        time that has gone by.
+        """
+        delays = {pid: _run_delay(pid) for pid in family}
+        grown = [delays[pid] - self._delays[pid] for pid in delays if pid in self._delays]
+        self.delay_seconds += max([0.0, *grown])
+        self._delays = delays
 
     def weigh(self, resident: dict[int, int]) -> None:
         """Replace the bound by each process's proportional share (PSS), or its whole if it hides."""
-        self.memory_bytes = _disk_bytes(self.pid)
+        self.memory_bytes = self.walls.disk_bytes(self.pid)
         for pid, rss in resident.items():
             try:
                 self.memory_bytes += _pss(pid)
@@ -170,15 +199,12 @@ class Process(NamedTuple):
     reaped_cpu: float
     resident: int
     started: int
+    parent: int
 
 
-def _family(root: int) -> dict[int, Process]:
-    """`root` and its descendants, by process number.
-
-    Orphans of a process namespace fall to its first process, so the tree is complete.
-    """
-    parents: dict[int, int] = {}
-    measured: dict[int, Process] = {}
+def _processes() -> dict[int, Process]:
+    """Every process that is seen here, by number."""
+    found: dict[int, Process] = {}
     for name in os.listdir("/proc"):
         if not name.isdigit():
             continue
@@ -187,19 +213,24 @@ def _family(root: int) -> dict[int, Process]:
                 fields = handle.read().rpartition(b")")[2].split()
         except OSError:
             continue  # it ended while we looked
-        pid = int(name)
-        parents[pid] = int(fields[1])
         user, system, reaped_user, reaped_system = (int(ticks) / TICKS for ticks in fields[11:15])
-        measured[pid] = Process(
-            user + system, reaped_user + reaped_system, int(fields[21]) * PAGE, int(fields[19])
+        found[int(name)] = Process(
+            own_cpu=user + system,
+            reaped_cpu=reaped_user + reaped_system,
+            resident=int(fields[21]) * PAGE,
+            started=int(fields[19]),
+            parent=int(fields[1]),
         )
-    family = {root}
-    grown = True
-    while grown:
-        more = {pid for pid, parent in parents.items() if parent in family} - family
-        family |= more
-        grown = bool(more)
-    return {pid: measured[pid] for pid in family if pid in measured}
+    return found
+
+
+def _run_delay(pid: int) -> float:
+    """Seconds that a process's first thread has waited for a processor; 0 where nobody counts."""
+    try:
+        with open(f"/proc/{pid}/schedstat", "rb") as handle:
+            return int(handle.read().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0
 
 
 def _pss(pid: int) -> int:
@@ -211,14 +242,6 @@ def _pss(pid: int) -> int:
     except (FileNotFoundError, ProcessLookupError):
         return 0
     return 0
-
-
-def _disk_bytes(pid: int) -> int:
-    try:
-        disk = os.statvfs(f"/proc/{pid}/root{confine.PRIVATE}")
-    except OSError:
-        return 0
-    return (disk.f_blocks - disk.f_bfree) * disk.f_frsize
 
 
 def _send(control: socket.socket, packet: dict[str, Any]) -> None:

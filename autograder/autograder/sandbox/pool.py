@@ -18,9 +18,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any, ClassVar
 
-from . import layout, seccomp, withhold
-from .bubblewrap import Bubblewrap, SandboxUnavailable, arguments, program_path, student_uid
-from .isolation import Isolation
+from . import bubblewrap, layout, seccomp, withhold
+from .bubblewrap import student_uid
+from .groups import Group, Groups
+from .isolation import CGROUP, WATCHDOG, Isolation
+from .process import SandboxUnavailable, ZygoteProcess
 
 RUN_FOLDERS = Path("/tmp")
 DOOR = "door"
@@ -48,7 +50,7 @@ class Settings:
     withheld: names whose bodies the sandbox's steerlab lacks (`withhold.copy_without`).
     hidden: folders that must not show (course folder, hidden tests, solutions), wherever they lie.
     package: steerlab's source; found by import when not given.
-    allow_weaker: go on without seccomp where it cannot be had; the isolation says so.
+    allow_weaker: go on at a lower level where the full one cannot be had; the isolation says so.
     """
 
     withheld: tuple[str, ...] = ()
@@ -68,6 +70,7 @@ class KernelSource:
         self.folder = Path()
         self.isolation: Isolation | None = None
         self._filter = b""
+        self._groups: Groups | None = None
 
     def fork(self) -> socket.socket:
         """Ask for one monitor; returns the grader's end of its control socket."""
@@ -76,6 +79,12 @@ class KernelSource:
     def kernel_folder(self) -> Path:
         """A new private folder for one kernel's sockets."""
         return Path(tempfile.mkdtemp(prefix="k", dir=self.folder))
+
+    def group(self, limits: Limits | None = None) -> Group | None:
+        """A control group for one kernel, where they are delegated."""
+        if self._groups is None:
+            return None
+        return self._groups.make((limits or self.settings.limits).memory_bytes)
 
     def request(self, connection: dict[str, Any], limits: Limits | None = None) -> dict[str, Any]:
         """What a monitor is told about the kernel that it starts."""
@@ -98,7 +107,7 @@ class Sandbox(KernelSource):
         super().__init__(settings or Settings())
         self.report: dict[str, Any] = {}  # what the zygote said when it was ready
         self._lock = threading.Lock()
-        self._bubblewrap: Bubblewrap | None = None
+        self._zygote: ZygoteProcess | None = None
         self._door: socket.socket | None = None
 
     @classmethod
@@ -117,8 +126,7 @@ class Sandbox(KernelSource):
 
     def launch(self) -> None:
         """Make the run folder and the cut copy, and start the zygote without waiting for it."""
-        program = program_path()
-        self._filter = _seccomp_filter(self.settings.allow_weaker)
+        self._filter = self._make_filter()
         remove_stale_folders()
         self.folder, self._folder_lock = _run_folder()
         try:
@@ -126,33 +134,53 @@ class Sandbox(KernelSource):
             package = self.settings.package or withhold.package_folder()
             copy = withhold.copy_without(package, self.folder / "lab", self.settings.withheld)
             layout.make_readable(copy)
-            command = [program, *arguments(self.folder, self.settings.hidden)]
-            self._bubblewrap = Bubblewrap(command, self.folder / "log")
+            self._groups = Groups.find()
+            self._zygote = self._start_zygote(self._groups)
         except BaseException:
             self.stop()
             raise
 
+    def _make_filter(self) -> bytes:
+        return _seccomp_filter(self.settings.allow_weaker)
+
+    def _start_zygote(self, groups: Groups | None) -> ZygoteProcess:
+        return _in_bubblewrap(self.folder, self.settings.hidden, self._filter, groups)
+
+    def _explain(self, last: str) -> str:
+        return bubblewrap.explain(last)
+
     def start(self) -> None:
         """Launch the zygote, unless that has been done, and wait until it is warm."""
-        if self._bubblewrap is None:
+        if self._zygote is None:
             self.launch()
-        assert self._bubblewrap is not None
+        assert self._zygote is not None
         try:
-            self.report = self._bubblewrap.wait_until_ready(self.settings.start_timeout)
+            timeout = self.settings.start_timeout
+            self.report = self._zygote.wait_until_ready(timeout, self._explain)
         except BaseException:
             self.stop()
             raise
-        self.isolation = Isolation(
+        if self._groups is not None and not self.report["groups"]:
+            self._groups.close()  # kernels could not enter them
+            self._groups = None
+        self.isolation = self._in_force()
+        Sandbox._running.append(self)
+
+    def _in_force(self) -> Isolation:
+        return Isolation(
             namespaces=True,
-            read_only_system=True,
+            own_files=True,
             no_network=True,
             no_privileges=True,
             process_limits=True,
-            memory_watchdog=True,
+            memory_bound=True,
             seccomp=bool(self._filter),
             ordinary_user=os.geteuid() != 0 or student_uid() != 0,
+            memory_by=self._memory_by(),
         )
-        Sandbox._running.append(self)
+
+    def _memory_by(self) -> str:
+        return CGROUP if self._groups is not None else WATCHDOG
 
     def stop(self) -> None:
         """End every kernel and the zygote, and remove the run folder. May be called twice."""
@@ -162,9 +190,12 @@ class Sandbox(KernelSource):
             self._door.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for callers
             self._door.close()
             self._door = None
-        if self._bubblewrap is not None:
-            self._bubblewrap.stop()
-            self._bubblewrap = None
+        if self._zygote is not None:
+            self._zygote.stop()
+            self._zygote = None
+        if self._groups is not None:
+            self._groups.close()
+            self._groups = None
         if self.folder != Path():
             shutil.rmtree(self.folder, ignore_errors=True)
             self._folder_lock.close()
@@ -173,7 +204,7 @@ class Sandbox(KernelSource):
     @property
     def alive(self) -> bool:
         """Whether the zygote still runs."""
-        return self._bubblewrap is not None and self._bubblewrap.alive
+        return self._zygote is not None and self._zygote.alive
 
     def fork(self) -> socket.socket:
         """Ask for one monitor; returns the grader's end of its control socket."""
@@ -194,7 +225,7 @@ class Sandbox(KernelSource):
             self._door.listen(64)
             threading.Thread(target=self._answer_door, args=(self._door,), daemon=True).start()
         assert self.isolation is not None
-        return Ticket(self.folder, self.settings, self._filter, self.isolation)
+        return Ticket(self.folder, self.settings, self._filter, self.isolation, self._groups)
 
     def _answer_door(self, door: socket.socket) -> None:
         """Hand every caller's own socket to the zygote: it becomes that kernel's control socket."""
@@ -208,10 +239,10 @@ class Sandbox(KernelSource):
 
     def _pass_on(self, control: int) -> None:
         with self._lock:
-            if self._bubblewrap is None:
+            if self._zygote is None:
                 raise SandboxUnavailable("The sandbox is not running.")
             try:
-                socket.send_fds(self._bubblewrap.master, [b"k"], [control])
+                socket.send_fds(self._zygote.master, [b"k"], [control])
             except OSError as error:
                 raise SandboxUnavailable(f"The sandbox is gone ({error}).") from error
 
@@ -224,6 +255,7 @@ class Ticket:
     settings: Settings
     filter: bytes
     isolation: Isolation
+    groups: Groups | None = None
 
 
 class SharedSandbox(KernelSource):
@@ -232,6 +264,7 @@ class SharedSandbox(KernelSource):
     def __init__(self, ticket: Ticket) -> None:
         super().__init__(ticket.settings)
         self.folder, self._filter, self.isolation = ticket.folder, ticket.filter, ticket.isolation
+        self._groups = ticket.groups
 
     def fork(self) -> socket.socket:
         """Ask at the door; raises SandboxUnavailable when nobody answers there any more."""
@@ -246,16 +279,27 @@ class SharedSandbox(KernelSource):
 
 def check(allow_weaker: bool = False) -> None:
     """Raise SandboxUnavailable, with the command that mends it, unless a sandbox can start here."""
-    program = program_path()
-    _seccomp_filter(allow_weaker)
+    filter_code = _seccomp_filter(allow_weaker)
     with _scratch_folder() as folder:
         layout.write_inside(folder)
-        command = [program, *arguments(folder, (), trial=True)]
-        trial = Bubblewrap(command, folder / "log")
+        trial = _in_bubblewrap(folder, (), filter_code, None, trial=True)
         try:
-            trial.wait_until_ready(30)
+            trial.wait_until_ready(30, bubblewrap.explain)
         finally:
             trial.stop()
+
+
+def _in_bubblewrap(
+    folder: Path,
+    hidden: tuple[Path, ...],
+    filter_code: bytes,
+    groups: Groups | None,
+    trial: bool = False,
+) -> ZygoteProcess:
+    command = [bubblewrap.program_path(), *bubblewrap.arguments(folder, hidden, trial)]
+    walls = ("namespaces", str(student_uid()))
+    group = groups.make() if groups else None
+    return ZygoteProcess(command, walls, {}, folder / "log", filter_code, group)
 
 
 def _seccomp_filter(allow_weaker: bool) -> bytes:

@@ -83,6 +83,8 @@ class SandboxProvisioner(KernelProvisionerBase):
         descriptors = [sock.fileno() for sock in (*listeners, theirs)]
         timeout = self.sandbox.settings.kernel_timeout
         try:
+            control.group = group = self.sandbox.group(self.limits)
+            descriptors += group.descriptors if group is not None else []
             await asyncio.to_thread(control.start, request, descriptors, timeout)
         except BaseException:
             control.close()
@@ -91,6 +93,8 @@ class SandboxProvisioner(KernelProvisionerBase):
         finally:
             for sock in (*listeners, theirs):
                 sock.close()
+            if control.group is not None:
+                control.group.sent()
         self.control, self.data_socket, self.exit_info = control, ours, None
         return self.connection_info
 

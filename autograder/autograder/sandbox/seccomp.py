@@ -83,6 +83,12 @@ DENIED = [
     "mq_open",
 ]
 
+#: Without one of these denied the filter would not be one: they exist wherever we run.
+ESSENTIAL = frozenset(
+    {"mount", "ptrace", "bpf", "keyctl", "perf_event_open", "userfaultfd", "unshare", "setns"}
+    | {"clone", "clone3", "io_uring_setup", "socket", "connect", "bind", "sendto", "socketpair"}
+)
+
 NAMESPACE_FLAGS = 0x7E020080  # CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET,TIME}
 SHARED_ANONYMOUS = (
     0x21  # MAP_SHARED | MAP_ANONYMOUS: memory that no limit counts once it is unmapped
@@ -96,8 +102,12 @@ class SeccompUnavailable(RuntimeError):
 
 
 @functools.cache
-def compiled_filter() -> bytes:
-    """The filter as BPF instructions for this machine; raises SeccompUnavailable."""
+def compiled_filter(sockets: bool = True) -> bytes:
+    """The filter as BPF instructions for this machine; raises SeccompUnavailable.
+
+    Without `sockets`, for kernels that share the machine's network: none can be made, bound or
+    connected, and those handed over lead only where they led.
+    """
     try:
         import pyseccomp
     except (ImportError, RuntimeError, OSError) as error:
@@ -120,6 +130,9 @@ def compiled_filter() -> bytes:
     _deny(rules, refuse, "prctl", pyseccomp.Arg(0, pyseccomp.EQ, PR_SET_DUMPABLE))
     # ZeroMQ asks netlink for interfaces, and takes this error, unlike others, for "there are none".
     none = pyseccomp.ERRNO(errno.EOPNOTSUPP)
+    if not sockets:
+        _deny_sockets(rules)
+        return _exported(rules)
     for family in range(max(FAMILIES)):
         if family not in FAMILIES:
             _deny(rules, none, "socket", pyseccomp.Arg(0, pyseccomp.EQ, family))
@@ -127,12 +140,30 @@ def compiled_filter() -> bytes:
     return _exported(rules)
 
 
+def _deny_sockets(rules: object) -> None:
+    """No new socket but connected pairs, and no address but the one that a socket has."""
+    import pyseccomp
+
+    unreachable = pyseccomp.ERRNO(errno.ENETUNREACH)
+    for name in ("socket", "connect", "bind"):
+        _deny(rules, unreachable, name)
+    _deny(rules, unreachable, "sendto", pyseccomp.Arg(4, pyseccomp.NE, 0))
+    # The address of sendmsg lies behind a pointer; only datagram sockets would heed it.
+    for kind in (socket.SOCK_DGRAM, socket.SOCK_RAW):
+        _deny(rules, unreachable, "socketpair", pyseccomp.Arg(1, pyseccomp.MASKED_EQ, 0xF, kind))
+
+
 def _deny(rules: object, action: int, name: str, *arguments: object) -> None:
     import pyseccomp
 
     try:
         number = pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, name)
-    except (ValueError, RuntimeError):
+    except (ValueError, RuntimeError) as error:
+        if name in ESSENTIAL:
+            raise SeccompUnavailable(
+                f"libseccomp is too old to deny {name}: run `apt-get install libseccomp2` for 2.5 "
+                "or newer."
+            ) from error
         return  # this machine's architecture or libseccomp has no such call
     rules.add_rule(action, number, *arguments)  # type: ignore[attr-defined]
 

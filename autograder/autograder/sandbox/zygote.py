@@ -1,9 +1,10 @@
 """The zygote: imports everything once, then forks one student kernel a request.
 
-Runs inside bubblewrap from the package `confined`, the copy of the few modules that the inside
-needs, with three arguments: "serve" or "trial", the descriptor of its control socket, and the user
-to become. A request is one byte and one descriptor on that socket; the zygote never reads what the
-request says, so what it is made of stays the same for every kernel.
+Runs from the package `confined`, the copy of the few modules that the inside needs, with the
+arguments "serve" or "trial", the descriptor of its control socket, and the kind of walls with its
+detail (`walls.py`). The first packet on that socket is the system call filter, with the control
+groups to try. Every further one is a request, one byte and one descriptor; the zygote never reads
+what a request says, so what it is made of stays the same for every kernel.
 """
 
 from __future__ import annotations
@@ -17,8 +18,13 @@ import socket
 import sys
 import time
 import traceback
+from typing import Any
 
-from . import confine
+from . import walls as kinds
+from .walls import Walls
+
+PACKET_BYTES = 1 << 17
+NO_FILTER = b"none"
 
 WARM_MODULES = (
     "numpy",
@@ -45,13 +51,12 @@ LEFT_COLD = (".cli", ".train", ".__main__")  # what notebooks do not import
 def main() -> None:
     """Preload, say "ready" with what was loaded, then fork a monitor for each request until EOF."""
     started = time.monotonic()
-    confine.die_with_parent()
-    mode, descriptor, uid = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    mode, descriptor = sys.argv[1], int(sys.argv[2])
     master = socket.socket(fileno=descriptor)
     try:
-        if uid:
-            confine.become_unprivileged(uid)
-        try_confinement()
+        walls = kinds.from_arguments(sys.argv[3:])
+        walls.settle()
+        held = try_walls(master, walls)
         missing = preload() if mode == "serve" else []
     except BaseException:
         master.send(json.dumps({"error": traceback.format_exc()[-4000:]}).encode())
@@ -63,6 +68,7 @@ def main() -> None:
         "ready": True,
         "threads": len(os.listdir("/proc/self/task")),
         "missing": missing,
+        **held,
         "seconds": time.monotonic() - started,
     }
     master.send(json.dumps(ready).encode())
@@ -71,10 +77,11 @@ def main() -> None:
         if not packet:
             os._exit(0)  # the grader is gone
         for received in descriptors:
-            fork_monitor(master, received)
+            walls = walls.next()
+            fork_monitor(master, received, walls)
 
 
-def fork_monitor(master: socket.socket, descriptor: int) -> None:
+def fork_monitor(master: socket.socket, descriptor: int, walls: Walls) -> None:
     """Fork the monitor of one kernel onto its control socket."""
     if os.fork() == 0:
         control = socket.socket(fileno=descriptor)
@@ -83,7 +90,7 @@ def fork_monitor(master: socket.socket, descriptor: int) -> None:
 
             master.close()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            monitor.supervise(control)
+            monitor.supervise(control, walls)
         except BaseException:
             control.send(json.dumps({"error": traceback.format_exc()[-4000:]}).encode())
         finally:
@@ -91,25 +98,14 @@ def fork_monitor(master: socket.socket, descriptor: int) -> None:
     os.close(descriptor)
 
 
-def try_confinement() -> None:
-    """Go through a kernel's namespaces and mounts once, so that a machine without them says so now."""
-    told, tell = os.pipe()
-    if os.fork() == 0:
-        try:
-            confine.enter_user_namespace()
-            confine.unshare(confine.KERNEL_NAMESPACES)
-            if (inner := os.fork()) == 0:
-                confine.private_filesystem(1 << 20)
-                os._exit(0)
-            os._exit(os.waitstatus_to_exitcode(os.waitpid(inner, 0)[1]))
-        except OSError as error:
-            os.write(tell, str(error).encode())
-            os._exit(1)
-    os.close(tell)
-    with os.fdopen(told, "rb") as pipe:
-        said = pipe.read().decode()
-    if os.waitstatus_to_exitcode(os.wait()[1]) != 0:
-        raise PermissionError(said or "a private file system cannot be mounted")
+def try_walls(master: socket.socket, walls: Walls) -> dict[str, Any]:
+    """Build a kernel's walls once, so that a machine that refuses says so now; what of them holds."""
+    packet, groups, _, _ = socket.recv_fds(master, PACKET_BYTES, 4)
+    try:
+        return walls.try_out(packet if packet != NO_FILTER else b"", groups)
+    finally:
+        for descriptor in groups:
+            os.close(descriptor)
 
 
 def preload() -> list[str]:
