@@ -16,7 +16,8 @@ from .course import Course, CourseError, CourseFolder
 from .intake import Clean, Refused, take_in
 from .ledger import Ledger
 from .results import GRADED, UNGRADED, Result, notebook_digest
-from .session import ISOLATION, GradingSession
+from .sandbox import SandboxUnavailable
+from .session import GradingSession
 from .work import Job
 from .workers import Workers
 
@@ -79,10 +80,11 @@ class Batch:
     ) -> None:
         self.assignment = course.assignment(assignment_id)
         self.found = submissions(folder, assignment_id)
-        self.session = GradingSession(folder, course, self.assignment)
+        allow_weaker = workers.settings.allow_weaker
+        self.session = GradingSession(folder, course, self.assignment, allow_weaker)
         self.workers = workers
         self.ledger = Ledger(folder.ledger)
-        self.isolation = ISOLATION
+        self.isolation = "as recorded with each result"  # until a sandbox starts
         self._recorder: Recorder | None = None
 
     def __len__(self) -> int:
@@ -127,6 +129,11 @@ class Batch:
             for student, result in self.workers.results():
                 if isinstance(result, CourseError):
                     raise result  # the same would happen to everyone
+                if isinstance(result, Result) and not self.session.accepts(result):
+                    result = SandboxUnavailable(
+                        f"A worker graded at the level {result.record['isolation']}: mend it, or "
+                        "allow it with --allow-weaker-sandbox."
+                    )
                 yield student, taken[student], result
 
     def record(
@@ -177,7 +184,7 @@ class Batch:
         standing = self.ledger.standing(student, self.assignment.id)
         same = standing is not None and standing["notebook"] == notebook_digest(taken.notebook)
         older = self.session.store.get(standing["key"]) if standing and same else None
-        if older is not None and not anew:
+        if older is not None and not anew and self.session.accepts(older):
             return replace(older, repairs=taken.repairs)
         return self.session.stored(taken)
 
@@ -196,7 +203,7 @@ class Batch:
             broke = isinstance(taken, Clean)
             return Row(student, UNGRADED, notes=(result.reason,), machinery_failed=broke)
         notes = result.repairs + result.notes
-        if isinstance(taken, Clean) and result.key != self.session.key(taken.notebook):
+        if isinstance(taken, Clean) and result.key not in self.session.keys(taken.notebook):
             notes += (OLDER,)
         seconds = result.wall_seconds
         return Row(student, GRADED, result.score, result.points, notes, seconds=seconds)

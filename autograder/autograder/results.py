@@ -23,6 +23,7 @@ from nbformat import NotebookNode
 
 from . import cells
 from .course import Assignment, Course
+from .sandbox import FULL
 
 GRADED, UNGRADED = "graded", "ungraded"
 
@@ -127,15 +128,15 @@ def write_whole(path: Path, text: str) -> None:
         raise
 
 
-def result_key(
-    notebook: NotebookNode, environment: dict[str, Any], secret: bytes, isolation: str
-) -> str:
-    """The key of a clean notebook's result in an environment as `environment_of` describes it."""
+def result_key(notebook: NotebookNode, environment: dict[str, Any], secret: bytes) -> str:
+    """The key of a clean notebook's result at full isolation, in an environment as
+    `environment_of` describes it; `key_at` gives those of other levels.
+    """
     parts = {
         "notebook": notebook_digest(notebook),
         "environment": environment,
         "secret": hashlib.sha256(b"result key" + secret).hexdigest(),
-        "isolation": isolation,
+        "isolation": FULL,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:40]
 
@@ -146,6 +147,16 @@ def notebook_digest(notebook: NotebookNode) -> str:
         (cells.role(cell), cells.task(cell), cell.cell_type, cell.source) for cell in notebook.cells
     ]
     return hashlib.sha256(json.dumps(read).encode()).hexdigest()[:40]
+
+
+def key_at(key: str, level: str) -> str:
+    """The key of a result that was made at a level of isolation, from its key at the full one.
+
+    Each level has a key of its own, so that nothing made behind weaker walls passes for full.
+    """
+    if level == FULL:
+        return key
+    return hashlib.sha256(f"{key} {level}".encode()).hexdigest()[:40]
 
 
 def environment_of(course: Course, assignment: Assignment) -> dict[str, Any]:

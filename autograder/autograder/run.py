@@ -34,8 +34,8 @@ from .probe import (
     source_line,
     start_student,
 )
-from .results import GRADED, UNGRADED, Result, TaskResult, TestResult, notebook_text
-from .sandbox import KernelSource, SandboxUnavailable
+from .results import GRADED, UNGRADED, Result, TaskResult, TestResult, key_at, notebook_text
+from .sandbox import KernelSource, SandboxUnavailable, level_of
 from .sanitize import clean_outputs
 from .trial import Trial, worst
 
@@ -82,7 +82,7 @@ class Runner:
                 reason = f"the hidden tests are broken: {error}"
                 break
             return Result(
-                key=key,
+                key=key_at(key, level_of(str(self.sandbox.isolation))),
                 assignment=self.assignment.id,
                 status=GRADED,
                 tasks=tuple(attempt.results),

@@ -19,22 +19,31 @@ from .course import Assignment, Course, CourseError, CourseFolder, load_course, 
 from .feedback import graded_notebook
 from .intake import Clean
 from .ledger import Ledger
-from .results import GRADED, Result, Store, environment_of, notebook_text, result_key
-from .sandbox import Sandbox
+from .results import GRADED, Result, Store, environment_of, key_at, notebook_text, result_key
+from .sandbox import FULL, WEAKER, Sandbox, level_of, levels_down_to, sandbox_for
 from .work import Job, sandbox_settings
 
 if TYPE_CHECKING:
     from .run import Runner
 
-#: The level that grading asks for: a sandbox that cannot give it does not start.
-ISOLATION = "full"
-
 
 class GradingSession:
-    """Grades clean notebooks of one assignment; a context manager."""
+    """Grades clean notebooks of one assignment; a context manager.
 
-    def __init__(self, folder: CourseFolder, course: Course, assignment: Assignment) -> None:
+    Grading asks for full isolation: a sandbox that cannot give it does not start, and no result
+    made at a lower level is taken, unless `allow_weaker`.
+    """
+
+    def __init__(
+        self,
+        folder: CourseFolder,
+        course: Course,
+        assignment: Assignment,
+        allow_weaker: bool = False,
+    ) -> None:
         self.folder, self.course, self.assignment = folder, course, assignment
+        self.levels = levels_down_to(WEAKER if allow_weaker else FULL)
+        self.allow_weaker = allow_weaker
         path = course.release_notebook(assignment.id)
         if not path.is_file():
             raise CourseError(f"{path} is missing. Make it: autograder build {assignment.id}")
@@ -51,12 +60,22 @@ class GradingSession:
         self._sandbox: Sandbox | None = None
 
     def key(self, notebook: NotebookNode) -> str:
-        """The result key of a clean notebook."""
-        return result_key(notebook, self.environment, self.folder.secret, ISOLATION)
+        """The result key of a clean notebook, at full isolation."""
+        return result_key(notebook, self.environment, self.folder.secret)
+
+    def keys(self, notebook: NotebookNode) -> list[str]:
+        """The result keys of a clean notebook at each level that will do, strongest first."""
+        key = self.key(notebook)
+        return [key_at(key, level) for level in self.levels]
+
+    def accepts(self, result: Result) -> bool:
+        """Whether a result was made at a level of isolation that will do."""
+        return level_of(str(result.record.get("isolation", FULL))) in self.levels
 
     def stored(self, clean: Clean) -> Result | None:
         """The result that an equal notebook got under an equal grader, if there is one."""
-        result = self.store.get(self.key(clean.notebook))
+        found = (self.store.get(key) for key in self.keys(clean.notebook))
+        result = next((result for result in found if result is not None), None)
         return result and replace(result, repairs=clean.repairs)
 
     def job(self, clean: Clean) -> Job:
@@ -69,6 +88,7 @@ class GradingSession:
             secret=self.folder.secret,
             notebook=notebook_text(clean.notebook),
             repairs=clean.repairs,
+            allow_weaker=self.allow_weaker,
         )
 
     def grade(self, clean: Clean) -> Result:
@@ -100,7 +120,11 @@ class GradingSession:
 
         if self._runner is None:
             course, assignment = self.course, self.assignment
-            self._sandbox = Sandbox(sandbox_settings(course, assignment, self.folder.root))
+            self._sandbox = sandbox_for(
+                sandbox_settings(
+                    course, assignment, self.folder.root, allow_weaker=self.allow_weaker
+                )
+            )
             # The sandbox imports for itself; meanwhile this process imports for the hidden tests.
             self._sandbox.launch()
             check_tests(course.hidden_tests(assignment.id), assignment)

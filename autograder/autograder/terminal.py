@@ -16,6 +16,15 @@ def add_course(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--course", type=Path, help="the course folder (default: the current one)")
 
 
+def add_weaker_sandbox(parser: argparse.ArgumentParser) -> None:
+    """The permission to run students' code at less than full isolation."""
+    parser.add_argument(
+        "--allow-weaker-sandbox",
+        action="store_true",
+        help="grade even where full isolation cannot be had; the level is printed and recorded",
+    )
+
+
 def positive(text: str) -> int:
     """A whole number from 1 up; raises ArgumentTypeError."""
     if not text.isdigit() or int(text) < 1:

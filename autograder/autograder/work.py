@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .course import Assignment, Course, CourseError, load_course
-from .sandbox import KernelSource, Limits, Sandbox, Settings, SharedSandbox, Ticket
+from .sandbox import KernelSource, Limits, Sandbox, Settings, SharedSandbox, Ticket, sandbox_for
 
 if TYPE_CHECKING:
     from .run import Runner
@@ -31,6 +31,7 @@ class Job:
 
     ticket: a sandbox to share, where the worker runs on the machine that has started one.
     trial: what to change in how it is scored, where hidden tests are being tested.
+    allow_weaker: a worker elsewhere may run it at a lower level of isolation.
     """
 
     key: str
@@ -42,15 +43,22 @@ class Job:
     repairs: tuple[str, ...]
     ticket: Ticket | None = None
     trial: Trial | None = None
+    allow_weaker: bool = False
 
 
-def sandbox_settings(course: Course, assignment: Assignment, *private: Path) -> Settings:
-    """How the sandbox of an assignment is made; `private` folders do not show in it."""
+def sandbox_settings(
+    course: Course, assignment: Assignment, *private: Path, allow_weaker: bool = False
+) -> Settings:
+    """How the sandbox of an assignment is made; `private` folders do not show in it.
+
+    allow_weaker: a lower level of isolation will do where the full one cannot be had.
+    """
     limits = course.limits
     return Settings(
         withheld=assignment.withheld,
         hidden=(course.repository, *private),
         package=course.repository / "lib" / "steerlab",
+        allow_weaker=allow_weaker,
         limits=Limits(
             cpu_seconds=int(limits.submission_wall_seconds), memory_bytes=limits.memory_mb << 20
         ),
@@ -71,7 +79,14 @@ _kept: list[tuple[tuple[Any, ...], Runner]] = []
 
 def _runner(job: Job) -> Runner:
     folder = job.ticket.folder if job.ticket else None
-    purpose = (job.repository, job.assignment, job.environment, job.secret, folder)
+    purpose = (
+        job.repository,
+        job.assignment,
+        job.environment,
+        job.secret,
+        folder,
+        job.allow_weaker,
+    )
     if _kept and _kept[0][0] == purpose:
         return _kept[0][1]
     while _kept:
@@ -100,6 +115,7 @@ def _new_runner(job: Job) -> Runner:
     if job.ticket is not None:
         sandbox = SharedSandbox(job.ticket)
     else:
-        sandbox = Sandbox(sandbox_settings(here, assignment))
-        sandbox.start()
+        settings = sandbox_settings(here, assignment, allow_weaker=job.allow_weaker)
+        sandbox = own = sandbox_for(settings)
+        own.start()
     return Runner(sandbox, here, assignment, job.secret, environment)

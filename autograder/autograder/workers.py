@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from . import work
 from .course import Assignment, Course, CourseError
-from .sandbox import Sandbox
+from .sandbox import Sandbox, sandbox_for
 from .work import Job
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class Workers:
     """`with Workers(...) as workers:` processes that grade submissions, and their sandbox.
 
     count: local processes; scheduler: an address to use instead, whose workers have the course.
+    allow_weaker: a lower level of isolation will do where the full one cannot be had.
     """
 
     def __init__(
@@ -56,8 +57,11 @@ class Workers:
         private: Sequence[Path] = (),
         count: int | None = None,
         scheduler: str | None = None,
+        allow_weaker: bool = False,
     ) -> None:
-        self.settings = work.sandbox_settings(course, assignment, *private)
+        self.settings = work.sandbox_settings(
+            course, assignment, *private, allow_weaker=allow_weaker
+        )
         self.count = count or os.cpu_count() or 1
         self.scheduler = scheduler
         self.sandbox: Sandbox | None = None
@@ -74,7 +78,7 @@ class Workers:
     def launch(self) -> None:
         """Begin to start the local sandbox and workers, without waiting; raises SandboxUnavailable."""
         if self.scheduler is None and self.sandbox is None:
-            self.sandbox = Sandbox(self.settings)
+            self.sandbox = sandbox_for(self.settings)
             self._closing.callback(self.sandbox.stop)
             self.sandbox.launch()  # it imports for itself, and so does the workers' parent
             multiprocessing.get_context("forkserver").set_forkserver_preload([WARM])
@@ -134,7 +138,7 @@ class Workers:
         assert self._client is not None
         ticket = self.sandbox.share() if self.sandbox else None
         for name, job in jobs.items():
-            ticketed = replace(job, ticket=ticket)
+            ticketed = replace(job, ticket=ticket, allow_weaker=self.settings.allow_weaker)
             self._sent[self._client.submit(work.grade, ticketed, pure=False, retries=1)] = name
 
     def results(self) -> Iterator[tuple[str, Result | Exception]]:

@@ -9,7 +9,14 @@ from rich.console import Console
 from rich.table import Table
 
 from ..course import Course, CourseError, CourseFolder, load_course, open_folder
-from ..terminal import DONE, MACHINERY_FAILED, add_course, positive, progress
+from ..terminal import (
+    DONE,
+    MACHINERY_FAILED,
+    add_course,
+    add_weaker_sandbox,
+    positive,
+    progress,
+)
 
 if TYPE_CHECKING:
     from ..grade import Batch, Row
@@ -31,6 +38,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="tcp://HOST:PORT",
         help="a Dask scheduler whose workers have this course, instead of this machine's cores",
     )
+    add_weaker_sandbox(parser)
     parser.add_argument(
         "--regrade",
         action="store_true",
@@ -52,8 +60,14 @@ def run(options: argparse.Namespace) -> int:
     folder = open_folder(options.course)
     course = load_course(options.repository or folder.repository())
     assignment = course.assignment(options.assignment)
-    private = (folder.root,)
-    with Workers(course, assignment, private, options.workers, options.scheduler) as workers:
+    with Workers(
+        course,
+        assignment,
+        (folder.root,),
+        options.workers,
+        options.scheduler,
+        options.allow_weaker_sandbox,
+    ) as workers:
         if options.regrade:
             batch = Batch(folder, course, assignment.id, workers)
             return regrade_and_print(batch, options.apply, options.never_lower)

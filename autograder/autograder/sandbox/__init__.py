@@ -1,7 +1,7 @@
 """Where students' code runs: a warm zygote inside bubblewrap, one confined kernel a submission."""
 
 from .control import ExitInfo, KernelFailed, Usage
-from .isolation import FULL, LADDER, UID, WEAKER, Isolation, levels_down_to
+from .isolation import FULL, LADDER, UID, WEAKER, Isolation, level_of, levels_down_to
 from .pool import KernelSource, Limits, Sandbox, Settings, SharedSandbox, Ticket, check
 from .process import SandboxUnavailable
 from .provisioner import SandboxKernelManager, SandboxProvisioner, kernel_manager
@@ -28,6 +28,7 @@ __all__ = [
     "UserSandbox",
     "check",
     "kernel_manager",
+    "level_of",
     "levels_down_to",
     "sandbox_for",
 ]

@@ -57,6 +57,12 @@ class Isolation:
         return f"{self.level} ({without}memory bounded by {self.memory_by})"
 
 
+def level_of(text: str) -> str:
+    """The level that a recorded line (`str` of an Isolation) names; "weaker" where it names none."""
+    word = text.partition(" ")[0]
+    return word if word in LADDER else WEAKER
+
+
 def levels_down_to(asked: str) -> tuple[str, ...]:
     """The levels that satisfy whoever asks for `asked`, strongest first."""
     return LADDER[: LADDER.index(asked) + 1]

@@ -131,7 +131,7 @@ def compiled_filter(sockets: bool = True) -> bytes:
     # ZeroMQ asks netlink for interfaces, and takes this error, unlike others, for "there are none".
     none = pyseccomp.ERRNO(errno.EOPNOTSUPP)
     if not sockets:
-        _deny_sockets(rules)
+        _deny_sockets(rules, none)
         return _exported(rules)
     for family in range(max(FAMILIES)):
         if family not in FAMILIES:
@@ -140,13 +140,15 @@ def compiled_filter(sockets: bool = True) -> bytes:
     return _exported(rules)
 
 
-def _deny_sockets(rules: object) -> None:
+def _deny_sockets(rules: object, none: int) -> None:
     """No new socket but connected pairs, and no address but the one that a socket has."""
     import pyseccomp
 
     unreachable = pyseccomp.ERRNO(errno.ENETUNREACH)
-    for name in ("socket", "connect", "bind"):
+    for name in ("connect", "bind"):
         _deny(rules, unreachable, name)
+    _deny(rules, none, "socket", pyseccomp.Arg(0, pyseccomp.EQ, socket.AF_NETLINK))
+    _deny(rules, unreachable, "socket", pyseccomp.Arg(0, pyseccomp.NE, socket.AF_NETLINK))
     _deny(rules, unreachable, "sendto", pyseccomp.Arg(4, pyseccomp.NE, 0))
     # The address of sendmsg lies behind a pointer; only datagram sockets would heed it.
     for kind in (socket.SOCK_DGRAM, socket.SOCK_RAW):

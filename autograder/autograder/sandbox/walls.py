@@ -165,12 +165,13 @@ class SeparateUser:
 
         def steps() -> dict[str, Any]:
             joined = _joined(groups)
+            version = landlock.abi() if self._landlock else 0
             trial.split()
             trial.enter({"disk_bytes": 1 << 20})
             trial.drop()
             confine.load_seccomp(seccomp)
             trial.prove(bool(seccomp))
-            return {"groups": joined, "landlock": landlock.abi() if self._landlock else 0}
+            return {"groups": joined, "landlock": version}
 
         try:
             return _tried(steps)
