@@ -1,10 +1,10 @@
 # The README's commands. Each first makes .venv, or leaves it alone when it is up to date.
-.PHONY: demo test build bench setup
+.PHONY: demo test build bench setup setup-test
 
 demo: setup  ## grade the example class in a scratch course folder
 	.venv/bin/autograder demo
 
-test: setup  ## run all tests
+test: setup-test  ## run all tests
 	.venv/bin/python -m pytest -n 2 --dist loadfile
 
 build: setup  ## make assignments/ and the solution notebooks from solutions/*.py
@@ -16,3 +16,6 @@ bench: setup  ## measure against the thresholds and against stock nbgrader
 
 setup:
 	@./setup.sh
+
+setup-test:
+	@./setup.sh test

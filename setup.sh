@@ -1,6 +1,7 @@
 #!/bin/sh
 # Makes .venv and installs both packages into it; called by `make demo` and `make test`.
-# Does nothing when nothing that it depends on has changed.
+# Does nothing when nothing that it depends on has changed. `./setup.sh test` also installs, with
+# root rights, the system packages that some tests need; without them those tests are skipped.
 set -eu
 cd "$(dirname "$0")"
 
@@ -38,6 +39,18 @@ if [ -n "$packages" ]; then
     python=${python:-python3}
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
         stop "$("$python" --version) is too old; Python 3.11 or newer is needed."
+fi
+
+if [ "${1:-}" = test ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+    wanted_by_tests=
+    ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || wanted_by_tests="$wanted_by_tests postgresql"
+    command -v chromium >/dev/null 2>&1 || wanted_by_tests="$wanted_by_tests chromium"
+    if [ -n "$wanted_by_tests" ]; then
+        say "setup: installing$wanted_by_tests (for tests)"
+        apt-get update -qq
+        # shellcheck disable=SC2086  # a list of names
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $wanted_by_tests >/dev/null
+    fi
 fi
 
 # The stamp holds what the installation was made from.

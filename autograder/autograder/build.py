@@ -189,7 +189,7 @@ def generate_release(notebook: NotebookNode, assignment: Assignment) -> Notebook
     """The student's notebook, made by nbgrader's GenerateAssignment in a scratch course."""
     with tempfile.TemporaryDirectory(prefix="build-") as scratch:
         write_source(notebook, assignment, Path(scratch))
-        run_generator(assignment, Path(scratch), database=False)
+        run_generator(assignment, generator_config(Path(scratch)))
         path = Path(scratch) / "release" / assignment.id / f"{assignment.id}.ipynb"
         release = nbformat.read(path, as_version=4)
     release.metadata = nbformat.from_dict(
@@ -218,9 +218,8 @@ def generator_config(course_root: Path) -> Config:
     return config
 
 
-def run_generator(assignment: Assignment, course_root: Path, *, database: bool) -> None:
+def run_generator(assignment: Assignment, config: Config, *, database: bool = False) -> None:
     """nbgrader's generator over one assignment; `database` fills the gradebook too."""
-    config = generator_config(course_root)
     config.CourseDirectory.assignment_id = assignment.id
     coursedir = CourseDirectory(config=config)
     said = io.StringIO()

@@ -193,6 +193,12 @@ class CourseFolder:
         return self.root / "gradebook.db"
 
     @property
+    def database(self) -> str:
+        """Where nbgrader's gradebook is, as SQLAlchemy writes it: in this folder, or as told to `init`."""
+        told = json.loads((self.root / "course.json").read_text(encoding="utf-8")).get("database")
+        return told or f"sqlite:///{self.gradebook}"
+
+    @property
     def secret(self) -> bytes:
         """The key from which hidden tests draw their random inputs; never leaves this folder."""
         return bytes.fromhex((self.root / "secret").read_text().strip())
@@ -220,7 +226,7 @@ def open_folder(path: Path | None = None) -> CourseFolder:
     return CourseFolder(root)
 
 
-def create_folder(path: Path, repository: Path) -> CourseFolder:
+def create_folder(path: Path, repository: Path, database: str | None = None) -> CourseFolder:
     """Make a course folder outside the repository, readable by its owner only."""
     root = path.resolve()
     if root == repository or repository in root.parents:
@@ -240,7 +246,6 @@ def create_folder(path: Path, repository: Path) -> CourseFolder:
     secret = root / "secret"
     secret.touch(mode=0o600)
     secret.write_text(secrets.token_hex(32) + "\n")
-    (root / "course.json").write_text(
-        json.dumps({"repository": str(repository)}, indent=1) + "\n", encoding="utf-8"
-    )
+    told = {"repository": str(repository)} | ({"database": database} if database else {})
+    (root / "course.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     return folder

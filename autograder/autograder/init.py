@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 from nbgrader.api import Gradebook
 
-from .build import read_source, run_generator, write_source
+from .build import generator_config, read_source, run_generator, write_source
 from .course import Assignment, Course, CourseError, CourseFolder, create_folder
 from .gradebook import create_gradebook
 
@@ -23,6 +23,7 @@ Autograding goes through the sandbox; keep the two lists of preprocessors as the
 from pathlib import Path
 
 import autograder
+from autograder.course import CourseFolder
 from autograder.page import PageExporter
 
 c = get_config()  # noqa: F821  (nbgrader defines it)
@@ -30,7 +31,7 @@ here = Path(__file__).resolve().parent
 
 c.CourseDirectory.root = str(here)
 c.CourseDirectory.course_id = "{course_id}"
-c.CourseDirectory.db_url = f"sqlite:///{{here / 'gradebook.db'}}"
+c.CourseDirectory.db_url = CourseFolder(here).database  # as course.json has it
 
 c.Intake.course_folder = str(here)
 c.SandboxExecute.course_folder = str(here)
@@ -59,8 +60,12 @@ c.PageExporter.optimistic_validation = True
 '''
 
 
-def init(path: Path, course: Course) -> CourseFolder:
-    """Make a course folder for every assignment that has a release; raises CourseError."""
+def init(path: Path, course: Course, database: str | None = None) -> CourseFolder:
+    """Make a course folder for every assignment that has a release; raises CourseError.
+
+    `database` is SQLAlchemy's address of an empty database for the gradebook; SQLite's in the
+    folder when not given.
+    """
     ready = [
         assignment
         for assignment in course.assignments.values()
@@ -68,12 +73,13 @@ def init(path: Path, course: Course) -> CourseFolder:
     ]
     if not ready:
         raise CourseError("No assignment has been built. Make the releases first: autograder build")
-    folder = create_folder(path, course.repository)
+    folder = create_folder(path, course.repository, database)
     try:
         config = NBGRADER_CONFIG.format(course_id=course.id)
         (folder.root / "nbgrader_config.py").write_text(config, encoding="utf-8")
-        create_gradebook(f"sqlite:///{folder.gradebook}")
-        folder.gradebook.chmod(0o600)
+        create_gradebook(folder.database)
+        if folder.gradebook.exists():
+            folder.gradebook.chmod(0o600)
         for assignment in ready:
             add_assignment(folder, course, assignment)
     except BaseException:
@@ -90,10 +96,13 @@ def add_assignment(folder: CourseFolder, course: Course, assignment: Assignment)
         return
     write_source(notebook, assignment, folder.root)
     try:
-        run_generator(assignment, folder.root, database=True)
+        config = generator_config(folder.root)
+        config.CourseDirectory.course_id = course.id
+        config.CourseDirectory.db_url = folder.database
+        run_generator(assignment, config, database=True)
         _same_release(folder, course, assignment.id)
         due = datetime.fromisoformat(assignment.due) if assignment.due else None
-        with Gradebook(f"sqlite:///{folder.gradebook}") as gradebook:
+        with Gradebook(folder.database, course.id) as gradebook:
             gradebook.update_or_create_assignment(assignment.id, duedate=due and str(due))
     except BaseException:
         path.unlink(missing_ok=True)  # so that the next call tries again

@@ -25,6 +25,7 @@ from traitlets.config import Config, PyFileConfigLoader
 
 from .course import CourseError, CourseFolder
 from .feedback import ungraded_page
+from .gradebook import unreachable
 from .intake import Clean
 from .results import write_whole
 
@@ -61,7 +62,8 @@ class Recorder:
         self.folder, self.assignment_id = folder, assignment_id
         self.config = folder_config(folder)
         self.config.CourseDirectory.assignment_id = assignment_id
-        self.db_url = CourseDirectory(config=self.config).db_url
+        directory = CourseDirectory(config=self.config)
+        self.db_url, self.course_id = directory.db_url, directory.course_id
         self.log = _quiet_log(folder.root / "logs" / "nbgrader.log")
         self._check_gradebook()
 
@@ -74,11 +76,15 @@ class Recorder:
         if timestamp is not None:
             (source / "timestamp.txt").write_text(timestamp.isoformat())
         self._convert(Autograde, student, submitted_directory="clean")
+        self.write_page(student)
+
+    def write_page(self, student: str) -> None:
+        """Write a graded submission's page from what the gradebook holds now; raises RecordError."""
         self._convert(GenerateFeedback, student)
 
     def record_ungraded(self, student: str, reason: str) -> None:
         """Note that a submission exists and has no score, and tell its author why."""
-        with Gradebook(self.db_url) as gradebook:
+        with Gradebook(self.db_url, self.course_id) as gradebook:
             gradebook.update_or_create_student(student)
             gradebook.update_or_create_submission(self.assignment_id, student)
         page = self.feedback_page(student)
@@ -95,7 +101,7 @@ class Recorder:
 
     def totals(self, student: str) -> tuple[float, bool] | None:
         """Score in the gradebook and whether it still waits for a person; None without a row."""
-        with Gradebook(self.db_url) as gradebook:
+        with Gradebook(self.db_url, self.course_id) as gradebook:
             try:
                 submission = gradebook.find_submission(self.assignment_id, student)
             except MissingEntry:
@@ -105,7 +111,7 @@ class Recorder:
     def _check_gradebook(self) -> None:
         """Raise CourseError unless the gradebook can be read and written and knows the assignment."""
         try:
-            with Gradebook(self.db_url) as gradebook:
+            with Gradebook(self.db_url, self.course_id) as gradebook:
                 gradebook.find_assignment(self.assignment_id)
                 gradebook.db.execute(text("UPDATE assignment SET id = id WHERE 1 = 0"))
                 gradebook.db.rollback()
@@ -114,10 +120,9 @@ class Recorder:
                 f"The gradebook of {self.folder.root} does not know {self.assignment_id}."
             ) from error
         except SQLAlchemyError as error:
-            why = str(getattr(error, "orig", error)).splitlines()[0]
             raise CourseError(
-                f"The gradebook {self.db_url} cannot be written ({why}). Close what holds it, or "
-                "mend its permissions, and try again; nothing was changed."
+                f"{unreachable(self.db_url, error)} Close what holds it, or mend its permissions, "
+                "and try again; nothing was changed."
             ) from error
 
     def _convert(self, converter: type, student: str, **directories: str) -> None:

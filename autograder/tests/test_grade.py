@@ -234,7 +234,7 @@ def test_a_gradebook_held_by_another_process_is_named(tmp_path, monkeypatch):
     folder = init(tmp_path / "class", course)
     hand_in(folder.root, "ada", solved(course))
     folder.gradebook.write_bytes(b"not a database at all, but long enough to look like one" * 9)
-    with pytest.raises(CourseError, match="cannot be written"):
+    with pytest.raises(CourseError, match="cannot be opened"):
         grade_class(folder, course, "01_toy")
 
 

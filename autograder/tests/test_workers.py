@@ -15,7 +15,6 @@ from toy_course import hand_in, make_toy_course, release, solved
 
 from autograder import work, workers
 
-
 asked = threading.Event()
 
 
