@@ -13,9 +13,10 @@ from typing import Any
 
 from nbformat import NotebookNode
 
-ANSWER_MARKER = re.compile(r"^\s*#\s*graded:\s*([\w-]+)/(\w+)\s*$")
-WRITTEN_MARKER = re.compile(r"^\s*<!--\s*graded:\s*([\w-]+)/(\w+)\s*-->\s*$")
-SCORE_MARKER = re.compile(r"^\s*#\s*score:\s*([\w-]+)/(\w+)\b")
+# Spaces, case and what stands behind a marker are as people leave them.
+ANSWER_MARKER = re.compile(r"^\s*#+\s*graded\s*:\s*([\w-]+)\s*/\s*(\w+)\b", re.IGNORECASE)
+WRITTEN_MARKER = re.compile(r"^\s*<!--\s*graded\s*:\s*([\w-]+)\s*/\s*(\w+)\b", re.IGNORECASE)
+SCORE_MARKER = re.compile(r"^\s*#+\s*score\s*:\s*([\w-]+)\s*/\s*(\w+)\b", re.IGNORECASE)
 
 #: How many lines of a cell are searched for its marker: students put comments and magics above it.
 MARKER_LINES = 8

@@ -7,37 +7,30 @@ outputs are dropped. Every repair is a sentence that the student's feedback show
 
 from __future__ import annotations
 
-import ast
 import copy
-import json
-import os
-import re
-import stat
-import subprocess
 import sys
-import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import nbformat
-from IPython.core.inputtransformer2 import TransformerManager
 from nbformat import NotebookNode
-from ruff.__main__ import find_ruff_bin
 
 from . import cells
 from .cells import Slot
-from .matching import Match, match_cells, normalised
+from .handed_in import Refused, new_cell, parse_notebook, read_submission
+from .matching import Match, match_cells, normalised, unanswered
+from .pulled_apart import pulled_apart
+from .python_source import (
+    begins_indented,
+    compiles,
+    definition,
+    newer_python_needed,
+    parsed,
+)
 
-MAX_FILE_BYTES = 20_000_000
-MAX_CELLS = 2_000
-MAX_SOURCE_BYTES = 2_000_000
-MAX_CELL_BYTES = 200_000
+__all__ = ["Clean", "Refused", "clean_notebook", "parse_notebook", "parsed", "take_in"]
 
-
-class Refused(Exception):
-    """The submission cannot be graded; the message is one sentence saying why and what to hand in."""
+#: Into how many cells an answer may have been split.
+MAX_PARTS = 12
 
 
 @dataclass(frozen=True)
@@ -50,160 +43,53 @@ class Clean:
 
 def take_in(folder: Path, assignment_id: str, release: NotebookNode) -> Clean:
     """Read a submission folder and clean its notebook; raises Refused."""
-    path, repairs = find_notebook(folder, assignment_id)
-    clean = clean_notebook(read_notebook(path), assignment_id, release)
+    notebook, repairs = read_submission(folder, assignment_id)
+    clean = clean_notebook(notebook, assignment_id, release)
     return Clean(clean.notebook, tuple(repairs) + clean.repairs)
-
-
-def find_notebook(folder: Path, assignment_id: str) -> tuple[Path, list[str]]:
-    """The notebook handed in, also under the names that browsers and file managers give."""
-    for path in (folder, *sorted(folder.rglob("*"))):
-        if path.is_symlink():
-            raise Refused(
-                "The submission contains a symbolic link. Hand in the notebook file itself."
-            )
-    notebooks = [path for path in sorted(folder.glob("*.ipynb")) if path.is_file()]
-    exact = [path for path in notebooks if path.stem == assignment_id]
-    if exact:
-        others = len(notebooks) - 1
-        note = [f"{others} other notebook(s) beside {assignment_id}.ipynb were not read."]
-        return exact[0], note if others else []
-    renamed = [path for path in notebooks if assignment_id in path.stem]
-    candidates = renamed or notebooks
-    if not candidates:
-        raise Refused(f"There is no notebook in the submission. Hand in {assignment_id}.ipynb.")
-    if len(candidates) > 1:
-        names = ", ".join(path.name for path in candidates[:5])
-        raise Refused(
-            f"Several notebooks could be the submission ({names}). Hand in one, "
-            f"named {assignment_id}.ipynb."
-        )
-    return candidates[0], [f"{candidates[0].name} was taken for {assignment_id}.ipynb."]
-
-
-def read_notebook(path: Path) -> NotebookNode:
-    """Parse an .ipynb file of any format version up to 4.5; raises Refused."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise Refused(
-                "The submission is not an ordinary file. Hand in the notebook file itself."
-            )
-        if status.st_size > MAX_FILE_BYTES:
-            raise Refused(
-                f"The notebook is {status.st_size / 1e6:.0f} MB, more than the {MAX_FILE_BYTES // 10**6}"
-                " MB that are read. Clear its outputs (Edit, Clear all outputs) and hand it in again."
-            )
-        content = file.read(MAX_FILE_BYTES + 1)
-    return parse_notebook(content)
-
-
-def parse_notebook(content: bytes) -> NotebookNode:
-    """An .ipynb file's bytes as a version 4 notebook; raises Refused."""
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise Refused(
-            "The file is not UTF-8 text, so not a notebook. Download it again as .ipynb."
-        ) from error
-    try:
-        raw = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise Refused(
-            "The file is not a notebook (its JSON cannot be read). Download it again as .ipynb."
-        ) from error
-    if not isinstance(raw, dict) or not isinstance(raw.get("nbformat"), int):
-        raise Refused("The file is JSON, but not a notebook. Download it again as .ipynb.")
-    if raw["nbformat"] > 4 or raw["nbformat"] < 3:
-        raise Refused(
-            f"The notebook has format {raw['nbformat']}, the grader reads 3 and 4. "
-            "Open it in a current Jupyter or Colab and save it again."
-        )
-    try:
-        if raw["nbformat"] == 3:
-            raw = nbformat.convert(nbformat.from_dict(raw), 4)
-        return _plain_notebook(raw)
-    except Refused:
-        raise
-    except Exception as error:  # whatever a mangled structure makes nbformat raise
-        raise Refused(
-            "The notebook's structure is damaged. Open it in Jupyter or Colab and save it again."
-        ) from error
-
-
-def _plain_notebook(raw: dict[str, Any]) -> NotebookNode:
-    """Cells with a type, a string source and dict metadata; nothing else of the file is kept."""
-    found = raw.get("cells")
-    if not isinstance(found, list):
-        raise Refused("The notebook has no cells. Hand in the notebook that you worked in.")
-    if len(found) > MAX_CELLS:
-        raise Refused(
-            f"The notebook has {len(found)} cells, more than the {MAX_CELLS} that are read."
-        )
-    plain, total = [], 0
-    for cell in found:
-        if not isinstance(cell, dict):
-            continue
-        source = cell.get("source", "")
-        if isinstance(source, list):
-            source = "".join(part for part in source if isinstance(part, str))
-        if not isinstance(source, str):
-            continue
-        source = source.replace("\r\n", "\n").replace("\r", "\n").replace("\x00", "")
-        source = source.encode("utf-8", "replace").decode("utf-8")
-        total += len(source)
-        if len(source) > MAX_CELL_BYTES or total > MAX_SOURCE_BYTES:
-            raise Refused(
-                "The notebook holds more source text than the grader reads. "
-                "Move data out of its cells and hand it in again."
-            )
-        kind = cell.get("cell_type")
-        make = {"code": nbformat.v4.new_code_cell, "raw": nbformat.v4.new_raw_cell}.get(
-            kind if isinstance(kind, str) else "", nbformat.v4.new_markdown_cell
-        )
-        metadata = cell.get("metadata")
-        node = make(source=source, metadata=metadata if isinstance(metadata, dict) else {})
-        identifier = cell.get("id")
-        node["id"] = identifier if isinstance(identifier, str) else ""
-        plain.append(node)
-    return nbformat.v4.new_notebook(cells=plain)
 
 
 def clean_notebook(submitted: NotebookNode, assignment_id: str, release: NotebookNode) -> Clean:
     """Put a submission's sources into the release's frame; raises Refused."""
-    slots = cells.slots_of(release)
-    given = submitted.cells
-    match = match_cells(assignment_id, slots, given)
-    answers = [slot for slot in slots if slot.role == cells.ANSWER]
-    if not any(match.by_slot.get(slot.index) for slot in answers):
-        raise Refused(
-            f"No graded cell of {assignment_id} was recognised. Hand in the notebook that came with "
-            "the assignment; each graded cell begins with its line '# graded: …'."
-        )
     repairs: list[str] = []
+    slots = cells.slots_of(release)
+    given = pulled_apart(submitted.cells, assignment_id, slots, repairs)
+    match = match_cells(assignment_id, slots, given)
+    if not any(match.by_slot.get(slot.index) for slot in slots if slot.role == cells.ANSWER):
+        raise Refused(_not_recognised(given, assignment_id))
     chosen = {
         slot.index: _choose(slot, match.by_slot.get(slot.index, []), given, match, repairs)
         for slot in slots
     }
     picked = (chosen[slot.index] for slot in slots)
-    order = [index for index in picked if index is not None]
+    order = [index for index in picked if index is not None and index not in match.unmarked]
     if order != sorted(order):
         repairs.append("Cells stood in another order than in the assignment; they were put back.")
     anchors = _anchors(given, match, chosen)
-    result: list[NotebookNode] = list(_added(anchors.get(-1, []), given))
+    result = [_added(given[index]) for index in anchors.get(-1, [])]
     for slot in slots:
         cell = _filled(slot, chosen[slot.index], given, repairs)
-        extra = list(_added(anchors.get(slot.index, []), given))
+        extra = [_added(given[index]) for index in anchors.get(slot.index, [])]
         if slot.role == cells.ANSWER:
             _rejoin(cell, extra, str(slot.task), repairs)
+            _fetch_definition(cell, slot, slots, given, repairs)
         result.append(cell)
         result.extend(extra)
     _check_python(result)
-    notebook = copy.deepcopy(release)
-    notebook.cells = _score_cells_after_answers(result)
+    frame = {key: copy.deepcopy(value) for key, value in release.items() if key != "cells"}
+    notebook = NotebookNode(cells=_score_cells_after_answers(result), **frame)
     _renumber(notebook)
-    return Clean(notebook, tuple(repairs))
+    return Clean(notebook, tuple(dict.fromkeys(repairs)))
+
+
+def _not_recognised(given: list[NotebookNode], assignment_id: str) -> str:
+    """Why a notebook without a graded cell is refused."""
+    markers = (cells.marker(cell.source, cells.ANSWER_MARKER) for cell in given)
+    if others := sorted({found[0] for found in markers if found}):
+        return f"This is the notebook of {', '.join(others)}. Hand in {assignment_id}.ipynb."
+    return (
+        f"No graded cell of {assignment_id} was recognised. Hand in the notebook that came with "
+        "the assignment; each graded cell begins with its line '# graded: …'."
+    )
 
 
 def _choose(
@@ -216,14 +102,15 @@ def _choose(
     """Which of several copies of a cell counts: the last that differs from the release."""
     if slot.role == cells.SCORE or not candidates:
         return None
-    blank = normalised(slot.cell.source)
-    changed = [index for index in candidates if normalised(given[index].source) != blank]
+    changed = [index for index in candidates if not unanswered(given[index].source, slot)]
     best = (changed or candidates)[-1]
     for index in candidates:
-        same = normalised(given[index].source) in (blank, normalised(given[best].source))
-        if index != best and same:
+        same = normalised(given[index].source) == normalised(given[best].source)
+        if index != best and (same or index not in changed):
             match.dropped.add(index)
-    if len(candidates) > 1 and slot.task:
+    if best in match.unmarked:
+        repairs.append(f"{slot.task}: its answer stood in a cell without its marker.")
+    elif len(candidates) > 1 and slot.task:
         repairs.append(
             f"{slot.task}: the marker stands in {len(candidates)} cells; the last one that differs "
             "from the assignment was graded."
@@ -257,15 +144,10 @@ def _anchors(
     return anchors
 
 
-def _added(indices: list[int], given: list[NotebookNode]) -> Iterator[NotebookNode]:
-    for index in indices:
-        source = given[index]
-        make = {"code": nbformat.v4.new_code_cell, "raw": nbformat.v4.new_raw_cell}.get(
-            source.cell_type, nbformat.v4.new_markdown_cell
-        )
-        cell = make(source=source.source)
-        cells.note_role(cell, cells.ADDED)
-        yield cell
+def _added(given: NotebookNode) -> NotebookNode:
+    cell = new_cell(given.cell_type, given.source)
+    cells.note_role(cell, cells.ADDED)
+    return cell
 
 
 def _filled(
@@ -292,15 +174,50 @@ def _filled(
 
 
 def _rejoin(cell: NotebookNode, extra: list[NotebookNode], task: str, repairs: list[str]) -> None:
-    """Put an answer cell that was split in two together again."""
-    while extra and extra[0].cell_type == "code":
-        joined = cell.source + "\n" + extra[0].source
-        halves_run = _parses(cell.source) and _parses(extra[0].source)
-        if halves_run or not _parses(joined):
-            return
-        cell.source = joined
-        extra.pop(0)
+    """Put an answer cell that was split together again."""
+    while (parts := _torn_off(cell.source, extra, task)) > 0:
+        cell.source = "\n".join([cell.source, *(part.source for part in extra[:parts])])
+        del extra[:parts]
         repairs.append(f"{task}: its cell had been split; the parts were put together.")
+
+
+def _torn_off(source: str, extra: list[NotebookNode], task: str) -> int:
+    """How many of the cells after an answer are its own rest: the fewest that make it whole."""
+    whole = compiles(source)
+    defined = definition(source, task) is not None
+    joined = source
+    torn = False
+    for count, part in enumerate(extra[:MAX_PARTS], start=1):
+        if part.cell_type != "code":
+            return 0
+        joined += "\n" + part.source
+        torn = torn or begins_indented(part.source) or not (whole and compiles(part.source))
+        missing = not defined and definition(joined, task) is not None
+        if (torn or missing) and compiles(joined):
+            return count
+    return 0
+
+
+def _fetch_definition(
+    cell: NotebookNode,
+    slot: Slot,
+    slots: list[Slot],
+    given: list[NotebookNode],
+    repairs: list[str],
+) -> None:
+    """Copy a function that was written into another known cell to the cell of its task."""
+    if not unanswered(cell.source, slot):
+        return
+    released = {normalised(other.cell.source) for other in slots}
+    for other in reversed(given):
+        if other.cell_type != "code" or normalised(other.source) in released:
+            continue
+        found = definition(other.source, str(slot.task))
+        if found is not None and compiles(found):
+            first_line = slot.cell.source.split("\n", 1)[0]
+            cell.source = f"{first_line}\n{found}"
+            repairs.append(f"{slot.task}: its function stood in another cell; it was graded there.")
+            return
 
 
 def _score_cells_after_answers(result: list[NotebookNode]) -> list[NotebookNode]:
@@ -324,62 +241,15 @@ def _renumber(notebook: NotebookNode) -> None:
             cell["id"] = f"added-{counter}"
 
 
-def transformed(source: str) -> str:
-    """A cell as plain Python: IPython's magics and shell lines rewritten."""
-    return TransformerManager().transform_cell(source)
-
-
-#: CPython 3.11 counts the depth of syntax trees in one place for all threads.
-_one_parser = threading.Lock()
-
-
-def parsed(source: str) -> ast.Module | None:
-    """A cell's syntax tree, or None where it is no Python; may be called from any thread."""
-    try:
-        with _one_parser:
-            return ast.parse(transformed(source))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
-
-
-def _parses(source: str) -> bool:
-    return parsed(source) is not None
-
-
 def _check_python(result: list[NotebookNode]) -> None:
     """Refuse an answer that only a newer Python can read: a syntax error there would be our fault."""
     for cell in result:
         if cells.role(cell) not in (cells.ANSWER, cells.ADDED) or cell.cell_type != "code":
             continue
-        if _parses(cell.source) or cell.source.lstrip().startswith("%%"):
+        if parsed(cell.source) is not None or cell.source.lstrip().startswith("%%"):
             continue
-        if version := newer_python_needed(transformed(cell.source)):
+        if version := newer_python_needed(cell.source):
             raise Refused(
                 f"needs Python {version}: a cell uses syntax that the grader's Python "
                 f"{sys.version_info.major}.{sys.version_info.minor} cannot read."
             )
-
-
-def newer_python_needed(source: str) -> str | None:
-    """The newest Python version that a source's syntax asks for, if that is all that is wrong."""
-    ours = f"py{sys.version_info.major}{sys.version_info.minor}"
-    options = ["--isolated", "--no-cache", "--select=E9", "--output-format=json"]
-    run = subprocess.run(
-        [find_ruff_bin(), "check", *options, f"--target-version={ours}", "-"],
-        input=source.encode(),
-        capture_output=True,
-        timeout=20,
-        check=False,
-    )
-    try:
-        problems = [str(item["message"]) for item in json.loads(run.stdout)]
-    except (ValueError, KeyError, TypeError):
-        return None
-    versions = [re.search(r"syntax was added in Python (3\.\d+)", text) for text in problems]
-    if not problems or not all(versions):
-        return None
-    return max((found.group(1) for found in versions if found), key=_minor)
-
-
-def _minor(version: str) -> int:
-    return int(version.split(".")[1])

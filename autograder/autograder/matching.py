@@ -10,6 +10,7 @@ from nbformat import NotebookNode
 
 from . import cells
 from .cells import Slot
+from .python_source import definition, same_code
 
 #: Two sources at least this alike (difflib ratio) are taken for one cell, edited.
 LIKENESS = 0.6
@@ -21,10 +22,14 @@ LIKENESS_CELLS = 100
 
 @dataclass
 class Match:
-    """Submitted cells by the release slot they fill, and what is left over."""
+    """Submitted cells by the release slot they fill, and what is left over.
+
+    unmarked: cells that were recognised by the function they define alone.
+    """
 
     by_slot: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
     dropped: set[int] = field(default_factory=set)
+    unmarked: set[int] = field(default_factory=set)
 
     def matched(self) -> set[int]:
         """Indices of submitted cells that fill some slot."""
@@ -41,6 +46,7 @@ def match_cells(assignment_id: str, slots: list[Slot], submitted: list[NotebookN
         matcher.by_source,
         matcher.by_definition,
         matcher.by_likeness,
+        matcher.drop_copies,
     ):
         step(matcher.free())
     return matcher.match
@@ -114,13 +120,21 @@ class _Matcher:
                 self.match.by_slot[candidates.pop(0)].append(index)
 
     def by_definition(self, free: list[int]) -> None:
-        """An answer that lost marker, id and metadata still defines the function it is named for."""
+        """An answer without its marker still defines the function that its task is named for.
+
+        Also where the marked cell is there and was left as it came: some write in a cell below it.
+        """
         for task, slot in self.by_task.items():
-            if slot.role != cells.ANSWER or self.filled(slot):
+            found = self.match.by_slot.get(slot.index, [])
+            answered = any(not unanswered(self.submitted[i].source, slot) for i in found)
+            if slot.role != cells.ANSWER or answered:
                 continue
-            defining = [i for i in free if f"def {task}(" in self.submitted[i].source]
+            defining = [
+                i for i in free if definition(self.submitted[i].source, str(task)) is not None
+            ]
             if defining:
                 self.match.by_slot[slot.index].append(defining[-1])
+                self.match.unmarked.add(defining[-1])
 
     def by_likeness(self, free: list[int]) -> None:
         """Edited cells: the most alike pair first, each slot and each cell once."""
@@ -136,6 +150,22 @@ class _Matcher:
             if index not in used and not self.filled(slot):
                 self.match.by_slot[slot.index].append(index)
                 used.add(index)
+
+    def drop_copies(self, free: list[int]) -> None:
+        """Second copies of texts and demonstrations, as they came: a copy adds nothing but time."""
+        known = {
+            normalised(slot.cell.source)
+            for slot in self.slots
+            if slot.cell.cell_type != "code" or slot.role in (cells.EXPLORE, cells.INSTALL)
+        }
+        self.match.dropped |= {i for i in free if normalised(self.submitted[i].source) in known}
+
+
+def unanswered(source: str, slot: Slot) -> bool:
+    """Whether a submitted answer is still what the release has, comments and docstring aside."""
+    if normalised(source) == normalised(slot.cell.source):
+        return True
+    return slot.role == cells.ANSWER and same_code(source, slot.cell.source)
 
 
 def _likeness(left: str, right: str) -> float:

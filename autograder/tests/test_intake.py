@@ -7,7 +7,8 @@ import random
 
 import nbformat
 import pytest
-from autograder.intake import Refused, clean_notebook, newer_python_needed, parse_notebook, take_in
+from autograder.intake import Refused, clean_notebook, parse_notebook, take_in
+from autograder.python_source import newer_python_needed
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_markdown_cell
@@ -193,7 +194,8 @@ def test_an_old_notebook_format_is_read(course, tmp_path):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"PK\x03\x04 a zip file \xff", "not UTF-8"),
+        (b"\x89PNG an image \xff", "not UTF-8"),
+        (b"PK\x03\x04 a zip file \xff", "no zip file, or a damaged one"),
         (b"{ half a notebook", "JSON cannot be read"),
         (b"[" * 100_000, "JSON cannot be read"),
         (b"[]", "not a notebook"),
@@ -219,7 +221,7 @@ def test_a_symbolic_link_is_never_followed(course, tmp_path):
 
 def test_an_oversized_notebook_is_refused_before_it_is_parsed(course, tmp_path):
     path = hand_in(tmp_path, "ada", b" " * 20_000_001)
-    with pytest.raises(Refused, match="Clear its outputs"):
+    with pytest.raises(Refused, match="Clear the notebook's outputs"):
         take_in(path.parent, "01_toy", release(course))
 
 
