@@ -1,16 +1,24 @@
-"""Seconds a submission: stock `nbgrader autograde` against `autograder grade`, in one run.
+"""`autograder grade` against stock `nbgrader autograde` and `otter run`, in one run.
 
     python -m benchmarks.grading [--quick] [--copies N]
 
 Good submissions of the example class, copied (each with a comment of its own, so that no result is
-taken from the store), go through both graders as whole processes: start, run, test, record, and for
-ours the feedback pages too. Both run the same cells; stock nbgrader has the hidden tests pasted into
-its score cells. The last line is one JSON object:
+taken from the store), go through the graders as whole processes: start, run, test, record, and for
+ours the feedback pages too. All run the same cells; the others have the hidden tests pasted in. The
+last line is one JSON object:
 
-    stock_s_per_submission, ours_s_per_submission   wall seconds, whole process over submissions
+    stock_s_per_submission, ours_s_per_submission   wall seconds, whole process over submissions,
+                                                    ours with one worker
     ratio                                           stock over ours
     student_compute_s                               CPU seconds of the students' own code, each
     overhead_ratio                                  the ratio after that is taken off both
+    parallel_gain                                   submissions a second, two workers over one
+    otter_ratio                                     `otter run` (without containers) over ours
+    pss_mb_per_submission                           memory of one more submission at once
+    throughput_last_over_first                      of a long batch, its last third over its first
+    rss_growth_mb, descriptor_growth                of the grader's processes in that batch's last
+                                                    two thirds
+    leftover_processes                              that outlive it
 """
 
 from __future__ import annotations
@@ -33,6 +41,8 @@ from autograder.results import Result
 from nbformat import NotebookNode
 from nbgrader.api import Gradebook
 
+from benchmarks import stock_otter
+from benchmarks.grading_load import Watch, megabytes_of_one_more, throughput_last_over_first
 from benchmarks.stock_nbgrader import stock_notebook, stock_submission, write
 
 ASSIGNMENT = "01_mean_diff"
@@ -101,15 +111,31 @@ def stock(root: Path, class_: dict[str, NotebookNode]) -> float:
     return seconds
 
 
-def ours(root: Path, class_: dict[str, NotebookNode]) -> tuple[float, float]:
-    """Seconds that `autograder grade` takes for the class, and the students' compute, each."""
+def ours(root: Path, class_: dict[str, NotebookNode], workers: int) -> tuple[float, CourseFolder]:
+    """Seconds that `autograder grade` takes for the class, and the course folder."""
     course = load_course()
     folder = init(root, course)
     for student, notebook in class_.items():
         write(notebook, folder.submitted / student / ASSIGNMENT / f"{ASSIGNMENT}.ipynb")
-    seconds = timed([PROGRAMS / "autograder", "grade", ASSIGNMENT, "--course", root], root)
+    command = [PROGRAMS / "autograder", "grade", ASSIGNMENT, "--course", root]
+    seconds = timed([*command, "--workers", str(workers)], root)
     check_full(folder.gradebook, course.assignment(ASSIGNMENT).automatic_points, "autograder")
-    return seconds, student_compute(folder)
+    return seconds, folder
+
+
+def otter(root: Path, class_: dict[str, NotebookNode]) -> float | None:
+    """Seconds that `otter run` takes for the class, or None where it cannot be installed."""
+    course = load_course()
+    assignment = course.assignment(ASSIGNMENT)
+    root.mkdir()
+    try:
+        program = stock_otter.install(root / "environment")
+    except OSError as error:
+        print(error, flush=True)
+        return None
+    grader = stock_otter.autograder_zip(program, root / "make", course, assignment)
+    full = assignment.automatic_points
+    return stock_otter.grade(program, grader, root / "run", class_, full)
 
 
 def check_full(gradebook: Path, points: float, who: str) -> None:
@@ -125,19 +151,33 @@ def student_compute(folder: CourseFolder) -> float:
 
 
 def main() -> None:
-    """Run both graders and print the figures."""
+    """Run the graders and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="12 copies instead of 48")
+    parser.add_argument("--quick", action="store_true", help="12 copies instead of 48, and so on")
     parser.add_argument("--copies", type=int, help="how many submissions")
     options = parser.parse_args()
     count = options.copies or (12 if options.quick else 48)
+    long, few = (36, 2) if options.quick else (300, 6)
     class_ = copies(count)
     with tempfile.TemporaryDirectory(prefix="steerlab-bench-") as scratch:
-        ours_seconds, compute = ours(Path(scratch) / "ours", class_)
-        print(f"autograder grade: {count} submissions in {ours_seconds:.1f} s", flush=True)
-        stock_seconds = stock(Path(scratch) / "stock", class_)
+        place = Path(scratch)
+        one, folder = ours(place / "one", class_, workers=1)
+        compute = student_compute(folder)
+        print(f"autograder grade --workers 1: {count} submissions in {one:.1f} s", flush=True)
+        two, _ = ours(place / "two", class_, workers=2)
+        print(f"autograder grade --workers 2: {count} submissions in {two:.1f} s", flush=True)
+        with Watch() as watch:
+            seconds, folder = ours(place / "long", copies(long), workers=2)
+        print(f"autograder grade --workers 2: {long} submissions in {seconds:.1f} s", flush=True)
+        stock_seconds = stock(place / "stock", class_)
         print(f"nbgrader autograde: {count} submissions in {stock_seconds:.1f} s", flush=True)
-    each_stock, each_ours = stock_seconds / count, ours_seconds / count
+        otter_seconds = otter(place / "otter", copies(few))
+        if otter_seconds is not None:
+            print(
+                f"otter run, no container: {few} submissions in {otter_seconds:.1f} s", flush=True
+            )
+        steady = throughput_last_over_first(folder)
+    each_stock, each_ours = stock_seconds / count, one / count
     figures = {
         "submissions": count,
         "stock_s_per_submission": round(each_stock, 3),
@@ -145,6 +185,12 @@ def main() -> None:
         "ratio": round(each_stock / each_ours, 2),
         "student_compute_s": round(compute, 3),
         "overhead_ratio": round((each_stock - compute) / (each_ours - compute), 2),
+        "parallel_gain": round(one / two, 2),
+        "otter_ratio": otter_seconds and round(otter_seconds / few / each_ours, 2),
+        "pss_mb_per_submission": round(megabytes_of_one_more(class_), 1),
+        "long_batch": long,
+        "throughput_last_over_first": round(steady, 3),
+        **watch.figures(),
     }
     print(json.dumps(figures))
 

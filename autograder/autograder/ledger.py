@@ -52,7 +52,7 @@ class Ledger:
         if last and (last["key"], last["status"], old) == (result.key, result.status, new):
             return
         event = {
-            "when": datetime.now(UTC).isoformat(timespec="seconds"),
+            "when": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "student": student,
             "assignment": result.assignment,
             "key": result.key,
