@@ -1,182 +1,235 @@
-"""Tests of the hidden tests: the solution gets everything, the release nothing, mistakes lose points.
+"""Tests of the hidden tests: right answers keep every point under every draw, wrong ones never do.
 
-Each file of `mistakes/<id>/` replaces one graded function of the solution. A wrong one (`EXPECT =
-"loses"`) must lose points in its own task and in no other; an unusual right one ("keeps") must lose
-none. The kill rate is the share of wrong ones that lost.
+`validate` grades the solution, the untouched release, the mistake bank (`bank.py`) and the automatic
+mutants of the solution (`mutants.py`), each under many draws of the hidden tests' random inputs.
+
+What must keep its points is probed draw after draw in one process. What must lose them gets a new
+process for each draw, so that nothing that it leaves behind can make the next draw fail.
 """
 
 from __future__ import annotations
 
-import ast
-import copy
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
 
 from . import cells
+from .bank import Mistake, read_mistakes, read_survivors, survivors_file
 from .build import read_source
 from .course import Assignment, Course, CourseError
 from .intake import clean_notebook
-from .results import GRADED, UNGRADED, Result, environment_of, notebook_text
+from .mutants import Mutant, mutants_of, sample
+from .results import UNGRADED, Result, environment_of, notebook_text
+from .slices import put_answer, slice_for
+from .trial import Trial
+from .verdict import Report, judge_ends, judge_mistake, judge_mutant, judge_mutants
 from .work import Job
 from .workers import Workers
 
-#: The secret that validation draws inputs from; any will do, a fixed one makes runs comparable.
-SECRET = b"validation"
-SOLUTION, RELEASE = "the solution", "the release"
+SOLUTION, RELEASE, SLICE = "the solution", "the release", "the solution's cell"
+#: Draws that one process sees: enough to share its start, few enough to keep all workers busy.
+DRAWS_TOGETHER = 10
+#: A call of a mutant may take this many times the CPU time of all the solution's calls for the task.
+PATIENCE, LEAST_SECONDS = 3.0, 1.0
 
 
 @dataclass(frozen=True)
-class Mistake:
-    """One entry of the mistake bank."""
+class Plan:
+    """How much to try.
 
-    path: Path
-    title: str
-    task: str
-    loses: bool
-    source: str
+    seeds: draws of the solution and of right answers; wrong_seeds: of wrong answers; mutant_seeds:
+    of mutants. mutants: how many of them, None for all. elsewhere: whether to look for points that
+    an entry of the bank loses in other tasks, too; it takes the whole notebook.
+    """
 
-
-@dataclass
-class Report:
-    """What a validation found."""
-
-    assignment: str
-    solution: float = 0.0
-    release: float = 0.0
-    points: float = 0.0
-    killed: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    wrong: int = 0
-
-    @property
-    def passed(self) -> bool:
-        """Whether everything is as it must be."""
-        return not self.problems
-
-    def text(self) -> str:
-        """The report as lines for a terminal."""
-        rate = f"{len(self.killed)}/{self.wrong}"
-        share = f" ({100 * len(self.killed) / self.wrong:.0f}%)" if self.wrong else ""
-        lines = [
-            f"{self.assignment}: solution {self.solution:g}/{self.points:g}, "
-            f"release {self.release:g}/{self.points:g}, wrong answers caught {rate}{share}"
-        ]
-        return "\n".join(lines + [f"  problem: {problem}" for problem in self.problems])
+    seeds: int = 100
+    wrong_seeds: int = 20
+    mutant_seeds: int = 3
+    mutants: int | None = None
+    elsewhere: bool = True
 
 
-def read_mistakes(course: Course, assignment: Assignment) -> list[Mistake]:
-    """The mistake bank; raises CourseError for an entry that does not say what it is."""
-    found = []
-    for path in sorted(
-        (course.repository / "autograder" / "mistakes" / assignment.id).glob("*.py")
-    ):
-        text = path.read_text(encoding="utf-8")
-        tree = ast.parse(text)
-        values = {
-            node.targets[0].id: node.value.value
-            for node in tree.body
-            if isinstance(node, ast.Assign)
-            and isinstance(node.targets[0], ast.Name)
-            and isinstance(node.value, ast.Constant)
-        }
-        title = (ast.get_docstring(tree) or "").split("\n")[0]
-        task, expect = values.get("TASK"), values.get("EXPECT")
-        if not title or task not in assignment.tasks or expect not in ("loses", "keeps"):
-            raise CourseError(
-                f"{path}: needs a docstring, TASK = one of {', '.join(assignment.tasks)}, "
-                'and EXPECT = "loses" or "keeps".'
-            )
-        found.append(Mistake(path, title, str(task), expect == "loses", text))
-    return found
+QUICK = Plan(seeds=2, wrong_seeds=1, mutant_seeds=1, mutants=40, elsewhere=False)
+
+#: Grades jobs and gives each one's name and result, in any order.
+Grade = Callable[[Mapping[str, Job]], Iterator[tuple[str, Result | Exception]]]
+Subject = str | Mistake | Mutant
 
 
-def with_answer(notebook: NotebookNode, assignment_id: str, task: str, source: str) -> NotebookNode:
-    """A copy of a notebook with another source in one answer cell."""
-    changed = copy.deepcopy(notebook)
-    for cell in changed.cells:
-        if cells.role_of_release_cell(cell) == (cells.ANSWER, task):
-            cell.source = f"# graded: {assignment_id}/{task}\n{source}"
-    return changed
+@dataclass(frozen=True)
+class Case:
+    """One notebook to grade, under some draws.
+
+    whole: the whole notebook, every task; otherwise the cells that `task` needs, and it alone.
+    """
+
+    subject: Subject
+    draws: range
+    whole: bool = True
+    task: str = ""
+    source: str = ""
 
 
 def validate(
-    course: Course, assignment: Assignment, tell: Callable[[str, int], None] = lambda *_: None
-) -> Report:
-    """Grade the solution, the release and every mistake; see the module's text.
-
-    `tell` is told the name of what was graded last, and how many are to be graded in all.
-    """
-    solution = read_source(course, assignment)
-    release = nbformat.read(course.release_notebook(assignment.id), as_version=4)
-    report = Report(assignment.id, points=assignment.automatic_points)
-    mistakes = {mistake.path.stem: mistake for mistake in read_mistakes(course, assignment)}
-    notebooks = {SOLUTION: solution, RELEASE: release} | {
-        name: with_answer(solution, assignment.id, mistake.task, mistake.source)
-        for name, mistake in mistakes.items()
-    }
-    results: dict[str, Result] = {}
-    with Workers(course, assignment) as workers:
-        workers.send(_jobs(course, assignment, notebooks, release))
-        for name, result in workers.results():
-            if isinstance(result, Exception):
-                result = Result("", assignment.id, UNGRADED, reason=str(result))
-            tell(name, len(notebooks))
-            results[name] = result
-    _check_ends(results[SOLUTION], results[RELEASE], report)
-    for name, mistake in mistakes.items():
-        _check_mistake(mistake, results[name], report)
-    return report
-
-
-def _jobs(
     course: Course,
     assignment: Assignment,
-    notebooks: dict[str, NotebookNode],
-    release: NotebookNode,
-) -> dict[str, Job]:
-    environment = environment_of(course, assignment)
-    jobs = {}
-    for name, notebook in notebooks.items():
-        clean = clean_notebook(notebook, assignment.id, release)
-        jobs[name] = Job(
-            key="",
-            repository=course.repository,
-            assignment=assignment.id,
-            environment=environment,
-            secret=SECRET,
-            notebook=notebook_text(clean.notebook),
-            repairs=clean.repairs,
+    plan: Plan = QUICK,
+    tell: Callable[[str, int], None] = lambda *_: None,
+    count: int | None = None,
+) -> Report:
+    """Carry out a plan on local workers, `count` of them (default: one for each core).
+
+    `tell` is told what was graded last, and how many are to be graded in all. Raises CourseError
+    for a bank or a source that cannot be read, SandboxUnavailable.
+    """
+    with Workers(course, assignment, count=count) as workers:
+        workers.launch()  # it starts while the mutants are made
+
+        def grade(jobs: Mapping[str, Job]) -> Iterator[tuple[str, Result | Exception]]:
+            workers.send(jobs)
+            yield from workers.results()
+
+        return Validation(course, assignment, plan).run(grade, tell)
+
+
+@dataclass
+class Validation:
+    """One validation: what is to be graded, and what came of it."""
+
+    course: Course
+    assignment: Assignment
+    plan: Plan
+    results: dict[Subject, list[Result]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        course, assignment = self.course, self.assignment
+        self.environment = environment_of(course, assignment)
+        release = nbformat.read(course.release_notebook(assignment.id), as_version=4)
+        source = read_source(course, assignment)
+        self.solution = clean_notebook(source, assignment.id, release).notebook
+        self.release = clean_notebook(release, assignment.id, release).notebook
+        self.mistakes = read_mistakes(course, assignment)
+        self.reasons = read_survivors(survivors_file(course, assignment))
+        self.answers = {
+            str(cells.task(cell)): cell.source
+            for cell in self.solution.cells
+            if cells.role(cell) == cells.ANSWER
+        }
+        self.mutants: list[Mutant] = []
+        self.certain = 0  # mutants that compile to the solution's own code
+        for task, answer in self.answers.items():
+            found, dropped = mutants_of(task, answer)
+            self.mutants += found
+            self.certain += dropped
+        self.tried = sample(self.mutants, self.plan.mutants)
+        self.sliced: dict[str, bool] = {}  # by task: whether a cut-down notebook serves
+        self.call_seconds: dict[str, float] = {}
+
+    def run(self, grade: Grade, tell: Callable[[str, int], None] = lambda *_: None) -> Report:
+        """Grade everything; what must hold, and whether it does."""
+        started = time.monotonic()
+        first, then = list(self._ends()), [*self._bank(), *self._mutants()]
+        total = len(first) + len(then)
+        self._grade(first, grade, lambda what: tell(what, total))
+        self._learn_from_slices()
+        self._grade(then, grade, lambda what: tell(what, total))
+        report = Report(self.assignment.id, points=self.assignment.automatic_points)
+        report.draws = {
+            "right": self.plan.seeds,
+            "wrong": self.plan.wrong_seeds,
+            "mutants": self.plan.mutant_seeds,
+        }
+        report.mutants_made, report.certain = len(self.mutants), self.certain
+        judge_ends(self.results[SOLUTION], self.results[RELEASE], report)
+        for mistake in self.mistakes:
+            judge_mistake(mistake, self.results[mistake], report)
+        for mutant in self.tried:
+            judge_mutant(mutant, self.results[mutant], self.reasons.get(mutant.id), report)
+        known = {mutant.id for mutant in self.mutants}
+        judge_mutants([key for key in self.reasons if key not in known], report)
+        report.seconds = round(time.monotonic() - started, 1)
+        return report
+
+    def _ends(self) -> Iterator[Case]:
+        """The solution, the release, and each answer of the solution with only what it needs."""
+        for draws in together(range(self.plan.seeds)):
+            yield Case(SOLUTION, draws)
+        yield Case(RELEASE, range(1))
+        for task, answer in self.answers.items():
+            yield Case(f"{SLICE} {task}", range(1), False, task, answer)
+
+    def _bank(self) -> Iterator[Case]:
+        begin = int(self.plan.elsewhere)
+        for mistake in self.mistakes:
+            task, source = mistake.task, mistake.source
+            if self.plan.elsewhere:
+                yield Case(mistake, range(1), True, task, source)
+            if mistake.loses:
+                parts = [range(i, i + 1) for i in range(begin, self.plan.wrong_seeds)]
+            else:
+                parts = together(range(begin, self.plan.seeds))
+            yield from (Case(mistake, draws, False, task, source) for draws in parts)
+
+    def _mutants(self) -> Iterator[Case]:
+        for draw in range(self.plan.mutant_seeds):
+            for mutant in self.tried:
+                yield Case(mutant, range(draw, draw + 1), False, mutant.task, mutant.source)
+
+    def _grade(self, cases: list[Case], grade: Grade, tell: Callable[[str], None]) -> None:
+        named = {str(number): case for number, case in enumerate(cases)}
+        for name, result in grade({name: self._job(case) for name, case in named.items()}):
+            subject = named[name].subject
+            if isinstance(result, CourseError):
+                raise result  # it says what to mend, once for all
+            if isinstance(result, Exception):
+                result = Result("", self.assignment.id, UNGRADED, reason=str(result))
+            self.results.setdefault(subject, []).append(result)
+            tell(subject if isinstance(subject, str) else subject.task)
+
+    def _job(self, case: Case) -> Job:
+        mutant = isinstance(case.subject, Mutant)
+        trial = Trial(
+            secrets=tuple(f"validation {draw}".encode() for draw in case.draws),
+            tasks=() if case.whole else (case.task,),
+            call_seconds=self.call_seconds.get(case.task) if mutant else None,
         )
-    return jobs
+        return Job(
+            key="",
+            repository=self.course.repository,
+            assignment=self.assignment.id,
+            environment=self.environment,
+            secret=b"",
+            notebook=notebook_text(self._notebook(case)),
+            repairs=(),
+            trial=trial,
+        )
+
+    def _notebook(self, case: Case) -> NotebookNode:
+        if case.subject == RELEASE:
+            return self.release
+        if not case.source:
+            return self.solution
+        if case.whole or not self.sliced.get(case.task, True):
+            return put_answer(self.solution, case.task, self._marked(case))
+        return slice_for(self.solution, case.task, self._marked(case))
+
+    def _marked(self, case: Case) -> str:
+        """The answer under its task's marker."""
+        marker = f"# graded: {self.assignment.id}/{case.task}\n"
+        return case.source if case.source.startswith(marker) else marker + case.source
+
+    def _learn_from_slices(self) -> None:
+        """Where the solution's cell cannot do with what it names, whole notebooks are run."""
+        for task in self.answers:
+            (result,) = self.results.pop(f"{SLICE} {task}")
+            self.sliced[task] = bool(result.tasks) and result.score == result.points
+            if self.sliced[task]:
+                self.call_seconds[task] = max(LEAST_SECONDS, PATIENCE * result.compute_seconds)
 
 
-def _check_ends(solution: Result, release: Result, report: Report) -> None:
-    report.solution, report.release = solution.score, release.score
-    for task in solution.tasks:
-        if task.score < task.points:
-            failed = ", ".join(test.name for test in task.tests if not test.passed)
-            report.problems.append(f"the solution loses points in {task.task}: {failed}")
-    if solution.status != GRADED:
-        report.problems.append(f"the solution was not graded: {solution.reason}")
-    if release.score:
-        report.problems.append(f"the untouched release gets {release.score:g} points")
-
-
-def _check_mistake(mistake: Mistake, result: Result, report: Report) -> None:
-    label = f"{mistake.path.stem} ({mistake.title})"
-    lost = {task.task for task in result.tasks if task.score < task.points}
-    report.wrong += mistake.loses
-    if result.status != GRADED:
-        report.problems.append(f"{label} was not graded: {result.reason}")
-    elif mistake.loses and mistake.task not in lost:
-        report.problems.append(f"{label} loses nothing in {mistake.task}")
-    elif mistake.loses:
-        report.killed.append(mistake.path.stem)
-    elif lost:
-        report.problems.append(f"{label} is right but loses points in {', '.join(sorted(lost))}")
-    if others := lost - {mistake.task}:
-        report.problems.append(f"{label} loses points elsewhere: {', '.join(sorted(others))}")
+def together(draws: range) -> list[range]:
+    """Draws in portions for one process each."""
+    return [draws[i : i + DRAWS_TOGETHER] for i in range(0, len(draws), DRAWS_TOGETHER)]
