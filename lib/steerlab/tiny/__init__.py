@@ -4,3 +4,9 @@ from pathlib import Path
 
 CHECKPOINT = Path(__file__).parent / "checkpoint"
 """The Hugging Face folder of the model that ships with the package."""
+
+SAES = Path(__file__).parent / "saes"
+"""A folder in SAELens's format, with feature labels, for each of its autoencoders."""
+
+CAVS = Path(__file__).parent / "cavs.safetensors"
+"""Its concept activation vectors."""
