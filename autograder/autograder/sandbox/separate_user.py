@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import socket
 import sys
 
 from . import landlock, layout, seccomp
@@ -17,8 +18,10 @@ from .groups import Groups
 from .isolation import Isolation
 from .pool import Sandbox, Settings, check
 from .process import SandboxUnavailable, ZygoteProcess, environment, start_code
+from .walls import end_users
 
 UIDS = range(64100, 64500)
+BLOCKS = 8  # graders on one machine, each with numbers of its own
 ZYGOTE_HOME = "zygote"
 
 
@@ -27,6 +30,11 @@ class UserSandbox(Sandbox):
 
     Raises: SandboxUnavailable where the machine cannot separate users or filter system calls.
     """
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        super().__init__(settings)
+        self._users: list[int] = []  # first the one who ends the others
+        self._claim: socket.socket | None = None
 
     def _make_filter(self) -> bytes:
         try:
@@ -52,7 +60,8 @@ class UserSandbox(Sandbox):
         (home / ".config" / "matplotlib").mkdir(parents=True, mode=0o700)
         lab = self.folder / "lab"
         sites = layout.site_folders()
-        numbers = unused_users()
+        self._claim, self._users = claim_users()
+        numbers = self._users
         walls = {
             "folder": str(self.folder),
             "shown": layout.landlocked(lab, self.settings.hidden),
@@ -76,6 +85,14 @@ class UserSandbox(Sandbox):
             self._filter,
             groups.make() if groups else None,
         )
+
+    def stop(self) -> None:
+        """End every kernel and the zygote, and see that no process of theirs is left."""
+        super().stop()
+        if self._users:
+            end_users(self._users[0], self._users[1:])
+        if self._claim is not None:
+            self._claim.close()
 
     def _explain(self, last: str) -> str:
         said = last.partition(": ")[2] or last
@@ -109,6 +126,24 @@ def sandbox_for(settings: Settings) -> Sandbox:
                 return UserSandbox(settings)
             raise error
     return Sandbox(settings)
+
+
+def claim_users() -> tuple[socket.socket, list[int]]:
+    """User numbers that no other grader of this machine uses while the socket is open.
+
+    Raises: SandboxUnavailable when all are in use.
+    """
+    free = unused_users()
+    size = max(3, len(free) // BLOCKS)
+    for start in range(0, len(free) - 2, size):
+        claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            claim.bind(f"\0steerlab-users-{free[start]}")  # gone with the process, and no file
+        except OSError:
+            claim.close()
+            continue
+        return claim, free[start : start + size]
+    raise SandboxUnavailable("Too many graders run on this machine at once: wait for one to end.")
 
 
 def unused_users() -> list[int]:

@@ -13,6 +13,7 @@ import shutil
 import signal
 import socket
 import time
+from collections.abc import Collection
 from typing import Any, Protocol
 
 from . import confine, landlock
@@ -246,30 +247,36 @@ class SeparateUser:
 
     def clear(self) -> None:
         """End every process of the kernel's user, then remove its folder; raises TimeoutError."""
-        deadline = time.monotonic() + SWEEP_SECONDS
-        while left := [pid for pid in _all_processes() if _lives(pid) and self._owns(pid)]:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"processes of user {self.uid} do not end: {left[:5]}")
-            self._kill_all()
-            time.sleep(0.002)
+        end_users(self._sweeper, [self.uid])
         shutil.rmtree(self.private, ignore_errors=True)
 
-    def _owns(self, pid: int) -> bool:
-        return _user_of(pid) == self.uid
 
-    def _kill_all(self) -> None:
-        """SIGKILL to all processes of the user at once, from a child with the right to that alone.
+def end_users(sweeper: int, uids: Collection[int]) -> None:
+    """End every process of these users, as root; raises TimeoutError where some do not end."""
+    deadline = time.monotonic() + SWEEP_SECONDS
+    while left := {_user_of(pid): pid for pid in _all_processes() if _lives(pid)}.keys() & set(
+        uids
+    ):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"processes of users {sorted(left)} do not end")
+        for uid in left:
+            _kill_all(sweeper, uid)
+        time.sleep(0.002)
 
-        Its effective user is the kernel's, its real and saved one nobody's: so it may signal them,
-        and they may not signal it.
-        """
-        if (child := os.fork()) == 0:
-            try:
-                os.setresuid(self._sweeper, self.uid, self._sweeper)
-                os.kill(-1, signal.SIGKILL)
-            finally:
-                os._exit(0)
-        os.waitpid(child, 0)
+
+def _kill_all(sweeper: int, uid: int) -> None:
+    """SIGKILL to all processes of a user at once, from a child with the right to that alone.
+
+    Its effective user is theirs, its real and saved one nobody's: so it may signal them, and they
+    may not signal it.
+    """
+    if (child := os.fork()) == 0:
+        try:
+            os.setresuid(sweeper, uid, sweeper)
+            os.kill(-1, signal.SIGKILL)
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
 
 
 def from_arguments(words: list[str]) -> Walls:
