@@ -29,6 +29,22 @@ def points_text(value: float) -> str:
     return f"{value:.2f}".rstrip("0").rstrip(".")
 
 
+def common_cause(task: TaskResult) -> str | None:
+    """Why every test of a task failed, where it is one reason: it raised, crashed, or never answered.
+
+    Such a failure says nothing about a test's own misconception. None where the tests differ.
+    """
+    if not task.tests:
+        return task.note or None
+    details = [test.detail for test in task.tests if not test.passed]
+    if len(details) < len(task.tests) or not all(details):
+        return None
+    if len(set(details)) == 1:
+        return details[0]
+    kinds = {detail.split(" at line ")[0] for detail in details}
+    return kinds.pop() if len(kinds) == 1 else None
+
+
 def task_html(task: TaskResult) -> str:
     """One task's score and hints as HTML."""
     lines = [f"<li>✓ {escape(_title(test.name))}</li>" for test in task.tests if test.passed]

@@ -1,0 +1,1 @@
+"""Scores in the forms that learning management systems take."""
