@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import nbformat
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import seed as seeded
 from hypothesis import strategies as st
 from nbformat import NotebookNode
 
@@ -625,3 +627,27 @@ def mutants(draw: Draw, original: Draft) -> Mutant:
     files = name(draft, write(draft, draw), draw)
     names = [o.__name__ for o in (*on_cells, *on_answers, *saving, write, name)]
     return Mutant(files, tuple(names), frozenset(draft.lost))
+
+
+def each_mutant(original: Draft, count: int, seed: int, act: Callable[[Mutant], None]) -> None:
+    """Call `act` with `count` mutants, no two with the same files."""
+    seen: set[int] = set()
+    while len(seen) < count:
+
+        @seeded(seed)
+        @settings(
+            max_examples=count,
+            deadline=None,
+            database=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(mutants(original))
+        def draw(mutant: Mutant) -> None:
+            key = hash(tuple(mutant.files.items()))
+            if key not in seen and len(seen) < count:
+                seen.add(key)
+                act(mutant)
+
+        draw()
+        seed += 1

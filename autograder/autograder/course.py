@@ -60,6 +60,21 @@ class Assignment:
 
 
 @dataclass(frozen=True)
+class HandingIn:
+    """The rules of handing one assignment in, apart from its due date; no mark's key holds them.
+
+    late_penalty_per_day, late_max: shares of the points possible. attempts: "last" counts the last
+    one in time, "best" the one with the most points. groups: a roster's group hands in together.
+    """
+
+    grace_minutes: float = 0.0
+    late_penalty_per_day: float = 0.0
+    late_max: float = 1.0
+    attempts: str = "last"
+    groups: bool = True
+
+
+@dataclass(frozen=True)
 class Course:
     """The repository's `course.toml`, read once."""
 
@@ -70,6 +85,11 @@ class Course:
     release: str
     limits: Limits
     assignments: dict[str, Assignment]
+    rules: dict[str, HandingIn] = field(default_factory=dict)
+
+    def handing_in(self, assignment_id: str) -> HandingIn:
+        """The rules of handing an assignment in."""
+        return self.rules.get(assignment_id, HandingIn())
 
     def assignment(self, assignment_id: str) -> Assignment:
         """The assignment of that id; raises CourseError naming the known ones."""
@@ -125,6 +145,7 @@ def load_course(repository: Path | None = None) -> Course:
             release=course["release"],
             limits=Limits(**raw.get("grading", {})),
             assignments={key: _assignment(key, value) for key, value in raw["assignments"].items()},
+            rules={key: _handing_in(key, value) for key, value in raw["assignments"].items()},
         )
     except KeyError as error:
         raise CourseError(f"{path} lacks the key {error}.") from error
@@ -156,6 +177,22 @@ def _assignment(assignment_id: str, raw: dict[str, Any]) -> Assignment:
         due=str(due) if due is not None else None,
         withheld=tuple(raw.get("withheld", ())),
     )
+
+
+def _handing_in(assignment_id: str, raw: dict[str, Any]) -> HandingIn:
+    known = {key: raw[key] for key in HandingIn.__dataclass_fields__ if key in raw}
+    rules = HandingIn(**known)
+    for key, most in (("grace_minutes", 10_000), ("late_penalty_per_day", 1), ("late_max", 1)):
+        value = getattr(rules, key)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+            raise CourseError(
+                f"course.toml, {assignment_id}: {key} = {value!r} must be a number from 0 to {most}."
+            )
+    if rules.attempts not in ("last", "best") or not isinstance(rules.groups, bool):
+        raise CourseError(
+            f'course.toml, {assignment_id}: attempts is "last" or "best", groups true or false.'
+        )
+    return rules
 
 
 @dataclass(frozen=True)

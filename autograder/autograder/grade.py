@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .choice import Choice, Outcome
 from .course import Course, CourseError, CourseFolder
 from .intake import Clean, Refused, take_in
 from .ledger import Ledger
@@ -23,10 +24,6 @@ from .workers import Workers
 
 if TYPE_CHECKING:
     from .record import Recorder
-
-
-#: A student, the clean notebook or why there is none, and the result or the machinery's failure.
-Outcome = tuple[str, Clean | Exception, Result | Exception]
 
 
 @dataclass(frozen=True)
@@ -80,6 +77,7 @@ class Batch:
     ) -> None:
         self.assignment = course.assignment(assignment_id)
         self.found = submissions(folder, assignment_id)
+        self.choice = Choice(folder, course, assignment_id, self.found)
         allow_weaker = workers.settings.allow_weaker
         self.session = GradingSession(folder, course, self.assignment, allow_weaker)
         self.workers = workers
@@ -99,34 +97,52 @@ class Batch:
         """
         for student, taken, outcome in self.outcomes():
             if isinstance(outcome, Result) and self._is_recorded(student, outcome):
+                self._note_choice(student)
                 yield self._row(taken, outcome, student)
             else:
                 yield self.record(student, taken, outcome, reason="grade")
+        self.settle()
+
+    def _note_choice(self, student: str) -> None:
+        """Keep which attempt counts, and what the others got, so that none is run again."""
+        for result in self.choice.note(student):
+            self.session.keep(result)
+
+    def settle(self) -> None:
+        """Bring times and late penalties in the gradebook up to date with what was recorded."""
+        from .late_penalty import settle
+
+        settle(self.session.folder, self.session.course, self.assignment.id)
 
     def outcomes(self, anew: bool = False) -> Iterator[Outcome]:
         """What each submission gets, as it comes: student, clean notebook, result.
 
         A recorded mark of the same notebook is taken as it is, unless `anew`: then what this
-        grader gives. A failure of the machinery comes as the exception that it was.
+        grader gives. A failure of the machinery comes as the exception that it was. Of a student's
+        attempts the one that counts is given.
         """
+        return self.choice.settled(self._outcomes(anew))
+
+    def _outcomes(self, anew: bool) -> Iterator[Outcome]:
+        """What each attempt gets, under its name."""
         taken: dict[str, Clean | Exception] = {}
         known: dict[str, Result | Exception] = {}
         jobs: dict[str, Job] = {}
-        for student, path in self.found:
-            taken[student] = clean = self._taken_in(path)
-            if (result := self._known(student, clean, anew)) is not None:
-                known[student] = result
+        for name, path in self.choice.found:
+            taken[name] = clean = self._taken_in(path)
+            if (result := self._known(self.choice.student(name), clean, anew)) is not None:
+                known[name] = result
             elif isinstance(clean, Clean):
                 self.workers.launch()
-                jobs[student] = self.session.job(clean)
+                jobs[name] = self.session.job(clean)
         with self.session:
             _ = self.recorder  # nbgrader takes seconds to import, in which the workers can start
             if jobs:
                 self.workers.send(jobs)
                 self.isolation = self.workers.isolation
-            for student, result in known.items():
-                yield student, taken[student], result
-            for student, result in self.workers.results():
+            for name, result in known.items():
+                yield name, taken[name], result
+            for name, result in self.workers.results():
                 if isinstance(result, CourseError):
                     raise result  # the same would happen to everyone
                 if isinstance(result, Result) and not self.session.accepts(result):
@@ -134,7 +150,7 @@ class Batch:
                         f"A worker graded at the level {result.record['isolation']}: mend it, or "
                         "allow it with --allow-weaker-sandbox."
                     )
-                yield student, taken[student], result
+                yield name, taken[name], result
 
     def record(
         self, student: str, taken: Clean | Exception, outcome: Result | Exception, reason: str
@@ -144,6 +160,7 @@ class Batch:
             return self._failed(student, outcome)
         try:
             self.session.keep(outcome)
+            self._note_choice(student)
             digest = ""
             if isinstance(taken, Clean) and outcome.status == GRADED:
                 digest = notebook_digest(taken.notebook)

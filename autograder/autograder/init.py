@@ -47,6 +47,9 @@ c.Autograde.autograde_preprocessors = [
     "nbgrader.preprocessors.SaveAutoGrades",
     "nbgrader.preprocessors.AssignLatePenalties",
 ]
+# Late penalties follow course.toml; they are kept apart from the scores.
+c.AssignLatePenalties.plugin_class = "autograder.late_penalty.LatePenalty"
+c.LatePenalty.course_folder = str(here)
 
 # The feedback page: nbgrader's own with the tasks named, and with nothing in it that runs or loads.
 c.GenerateFeedback.exporter_class = PageExporter

@@ -26,7 +26,7 @@ def pulled_apart(
 ) -> list[NotebookNode]:
     """The submitted cells with merged ones cut and score cells emptied; `given` stays as it is."""
     release_scores = {normalised(s.cell.source) for s in slots if s.role == cells.SCORE}
-    score_ids = {s.cell.get("id") for s in slots if s.role == cells.SCORE}
+    score_ids = {str(s.cell.get("id")) for s in slots if s.role == cells.SCORE}
     result: list[NotebookNode] = []
     for cell in given:
         pieces = _pieces(cell, assignment_id)
