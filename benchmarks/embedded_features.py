@@ -4,30 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from sklearn.svm import LinearSVC
+from steerlab.cavs import fit_cavs
 from steerlab.data import TOPICS, generate, topic_words
 from steerlab.directions import random_directions, shuffled_label_directions
 from steerlab.evaluation import usable
-from steerlab.steering import Intervention, steer
-from steerlab.tokens import tokenize
+from steerlab.sae import (
+    SAE,
+    ClampFeatures,
+    Recipe,
+    Scores,
+    baselines,
+    document_scores,
+    evaluate_sae,
+    load_sae,
+    loss_recovered,
+    match_concepts,
+    train_sae,
+)
+from steerlab.steering import Intervention
+from steerlab.tiny import CHECKPOINT
+from steerlab.tiny.train_saes import RECIPES
 from torch import Tensor
 
 from benchmarks.embedded_probes import (
     HAIKU,
     Bench,
     Cell,
+    ClampControl,
     Row,
     at_dose,
-    aurocs,
     nll_rise,
     topic_documents,
 )
-from benchmarks.embedded_saes import SAE, Clamp, ClampControl, Scores, score_sae, train_sae
 
 STRENGTHS = (0.5, 0.75, 1.0, 1.25, 1.5)
 DOSES = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.8)
@@ -66,123 +80,83 @@ def gather(bench: Bench) -> Corpus:
     )
 
 
-@torch.no_grad()
-def document_means(
-    activations: Any, hook: str, encode=None, width: int | None = None
-) -> Float[Tensor, "document score"]:
-    """Mean over each document's tokens of `encode(residual)` (of the residual itself without)."""
-    values = activations.values[hook]
-    parts = [values] if encode is None else [encode(part) for part in values.split(4096)]
-    scores = torch.cat(parts)
-    sums = torch.zeros(activations.n_documents, scores.shape[1])
-    sums.index_add_(0, activations.document, scores)
-    counts = torch.bincount(activations.document, minlength=activations.n_documents)
-    return sums / counts[:, None]
-
-
 def best_features(
-    bench: Bench, corpus: Corpus, encode=None, *, both_signs: bool = False
+    bench: Bench, corpus: Corpus, score=None, *, both_signs: bool = False
 ) -> tuple[Int[Tensor, "class 3"], Float[Tensor, " class"]]:
     """Per topic the three best scores on one half (indices), and the best one's AUROC on the other."""
-    areas = [
-        aurocs(document_means(half, bench.hook, encode), labels, len(TOPICS))
-        for half, labels in zip(corpus.halves, corpus.labels, strict=True)
-    ]
-    select, judge = areas
-    top = (torch.maximum(select, 1 - select) if both_signs else select).topk(3, dim=1).indices
-    first = top[:, :1]
-    held = judge.gather(1, first)[:, 0]
-    flipped = both_signs & (select.gather(1, first)[:, 0] < 0.5)
-    return top, torch.where(flipped, 1 - held, held).float()
+    select, judge = (document_scores(half, bench.hook, score) for half in corpus.halves)
+    labels = [[TOPICS[i] for i in half.tolist()] for half in corpus.labels]
+    matches = match_concepts(
+        select, labels[0], judge, labels[1], concepts=TOPICS, both_signs=both_signs, top=3
+    )
+    top = torch.tensor([match.feature for match in matches]).reshape(len(TOPICS), 3)
+    return top, torch.tensor([match.held_out for match in matches[::3]])
 
 
 # ------------------------------------------------------------------------------------ dictionaries
 
 
-@torch.no_grad()
-def loss_recovered(bench: Bench, sae: SAE, mean: Tensor) -> tuple[float, str]:
-    """(CE mean-ablated − CE spliced) / (CE mean-ablated − CE clean), position 0 left alone.
-
-    Returns it with the three cross-entropies in words.
-    """
-    batch = tokenize(bench.model, [d.text for d in generate(200, 25)], truncate=True)
-
-    def loss(intervention) -> float:
-        if intervention is None:
-            logits = bench.model(batch.tokens, attention_mask=batch.attention_mask)
-        else:
-            with steer(bench.model, {bench.hook: intervention}):
-                logits = bench.model(batch.tokens, attention_mask=batch.attention_mask)
-        nll = -logits[:, :-1].log_softmax(-1).gather(-1, batch.tokens[:, 1:, None])[..., 0]
-        return float(nll[batch.content[:, 1:]].mean())
-
-    clean, spliced = loss(None), loss(sae)
-    ablated = loss(lambda resid: mean.expand_as(resid))
-    note = f"clean {clean:.4f}, spliced {spliced:.4f}, mean-ablated {ablated:.4f} nats a token"
-    return (ablated - spliced) / (ablated - clean), note
-
-
 def topk_rows(bench: Bench, corpus: Corpus) -> tuple[list[Row], SAE, Scores]:
     """TopK-16, eight times as wide as the residual, and the features for the twelve topics."""
-    steps = 500 if bench.quick else 900
-    sae, seconds = train_sae("topk", corpus.train, steps=steps)
-    scores = score_sae(sae, corpus.held_out)
+    recipe = RECIPES["topk"]
+    trained = train_sae(corpus.train, recipe, hook_name=bench.hook)
+    sae, scores = trained.sae, evaluate_sae(trained.sae, corpus.held_out)
     _, held = best_features(bench, corpus, sae.encode)
-    torch.manual_seed(9)
-    untrained = SAE("topk", corpus.train)
-    centre = corpus.train.mean(0)
-    axes = torch.linalg.svd(corpus.train[:20000] - centre, full_matrices=False).Vh
-    baselines = {
-        "raw coordinates": best_features(bench, corpus, both_signs=True)[1],
-        "PCA": best_features(bench, corpus, lambda x: (x - centre) @ axes.T, both_signs=True)[1],
-        "untrained SAE": best_features(bench, corpus, lambda x: untrained.encode(x).detach())[1],
+    others = {
+        name: best_features(bench, corpus, score, both_signs=both_signs)[1]
+        for name, (score, both_signs) in baselines(corpus.train, sae).items()
     }
     found = int((held > 0.9).sum())
-    others = {name: int((area > 0.9).sum()) for name, area in baselines.items()}
+    most = max(int((area > 0.9).sum()) for area in others.values())
     note = f"mean AUROC {held.mean():.3f}, smallest {held.min():.3f}; baselines: " + ", ".join(
-        f"{name} {others[name]} (mean {area.mean():.3f})" for name, area in baselines.items()
+        f"{name} {int((area > 0.9).sum())} (mean {area.mean():.3f})"
+        for name, area in others.items()
     )
     bench.say(f"TopK: FVU {scores.fvu:.4f}, dead {scores.dead:.4f}, topics {found}; {note}")
-    recovered, losses = loss_recovered(bench, sae, centre)
+    recovered = loss_recovered(bench.model, sae, [d.text for d in generate(200, 25)])
+    losses = (
+        f"clean {recovered.clean:.4f}, spliced {recovered.spliced:.4f}, mean-ablated "
+        f"{recovered.ablated:.4f} nats a token"
+    )
     rows = [
-        Row("TopK SAE: FVU", scores.fvu, "<= 0.04", f"L0 {scores.l0:.1f}"),
-        Row("TopK SAE: dead", scores.dead, "<= 0.02", f"{len(corpus.held_out)} held-out tokens"),
-        Row("TopK SAE: topics with AUROC > .9", found, ">= 12", note),
-        Row("TopK SAE: topics more than best baseline", found - max(others.values()), ">= 1"),
-        Row("TopK SAE: loss recovered", recovered, ">= 0.9", losses),
-        Row("TopK SAE: seconds", seconds, "<= 40", f"{steps} steps"),
+        Row("TopK SAE: FVU", scores.fvu, "<= 0.04", f"L0 {scores.l0:.1f}", fixed=True),
+        Row("TopK SAE: dead", scores.dead, "<= 0.02", f"{scores.n_tokens} held-out tokens", True),
+        Row("TopK SAE: topics with AUROC > .9", found, ">= 12", note, fixed=True),
+        Row("TopK SAE: topics more than best baseline", found - most, ">= 1", fixed=True),
+        Row("TopK SAE: loss recovered", recovered.share, ">= 0.9", losses, fixed=True),
+        Row("TopK SAE: seconds", trained.seconds, "<= 40", f"{recipe.steps} steps; quiet cores"),
     ]
     return rows, sae, scores
 
 
 def relu_rows(bench: Bench, corpus: Corpus) -> list[Row]:
     """ReLU with L1, short enough for a notebook."""
-    sae, seconds = train_sae(
-        "relu", corpus.train, steps=900 if bench.quick else 1100, sparsity=RELU_SPARSITY
-    )
-    scores = score_sae(sae, corpus.held_out)
+    recipe = RECIPES["relu"]
+    trained = train_sae(corpus.train, recipe, hook_name=bench.hook)
+    scores = evaluate_sae(trained.sae, corpus.held_out)
     bench.say(f"ReLU: L0 {scores.l0:.1f}, FVU {scores.fvu:.4f}, dead {scores.dead:.3f}")
+    note = f"λ {recipe.sparsity}, dead {scores.dead:.3f}"
     return [
-        Row("ReLU SAE: L0", scores.l0, "<= 24", f"λ {RELU_SPARSITY}, dead {scores.dead:.3f}"),
-        Row("ReLU SAE: FVU", scores.fvu, "<= 0.10"),
-        Row("ReLU SAE: seconds", seconds, "<= 40"),
+        Row("ReLU SAE: L0", scores.l0, "<= 24", note, fixed=True),
+        Row("ReLU SAE: FVU", scores.fvu, "<= 0.10", fixed=True),
+        Row("ReLU SAE: seconds", trained.seconds, "<= 40", f"{recipe.steps} steps; quiet cores"),
     ]
 
 
-RELU_SPARSITY = 1.5
-JUMP_SPARSITY = 0.65
-
-
 def jumprelu_rows(bench: Bench, corpus: Corpus) -> tuple[list[Row], SAE, Scores]:
-    """JumpReLU for clamping; it may train as long as it needs, since it ships trained."""
-    steps = 900 if bench.quick else 3000
-    sae, seconds = train_sae("jumprelu", corpus.train, steps=steps, sparsity=JUMP_SPARSITY)
-    scores = score_sae(sae, corpus.held_out)
+    """JumpReLU for clamping: the one that ships, or for another checkpoint one of its recipe."""
+    recipe: Recipe = RECIPES["jumprelu"]
+    if Path(bench.folder) == CHECKPOINT:
+        sae, note = load_sae("tiny", bench.model), "as shipped"
+    else:
+        trained = train_sae(corpus.train, recipe, hook_name=bench.hook)
+        sae, note = trained.sae, f"{recipe.steps} steps, {trained.seconds:.0f} s"
+    scores = evaluate_sae(sae, corpus.held_out)
     bench.say(f"JumpReLU: L0 {scores.l0:.1f}, FVU {scores.fvu:.4f}, dead {scores.dead:.3f}")
-    note = f"λ {JUMP_SPARSITY}, {steps} steps, {seconds:.0f} s, dead {scores.dead:.3f}"
+    note = f"λ {recipe.sparsity}, {note}, dead {scores.dead:.3f}"
     rows = [
-        Row("JumpReLU SAE: L0", scores.l0, "<= 20", note),
-        Row("JumpReLU SAE: FVU", scores.fvu, "<= 0.07"),
+        Row("JumpReLU SAE: L0", scores.l0, "<= 20", note, fixed=True),
+        Row("JumpReLU SAE: FVU", scores.fvu, "<= 0.07", fixed=True),
     ]
     return rows, sae, scores
 
@@ -199,7 +173,7 @@ def clamp_rows(bench: Bench, corpus: Corpus, sae: SAE, scores: Scores, name: str
     """
     top, _ = best_features(bench, corpus, sae.encode)
     options = [
-        (topic, strength, Clamp(sae, latent, strength * float(scores.p999[latent])))
+        (topic, strength, ClampFeatures(sae, {latent: strength * float(scores.p999[latent])}))
         for topic, latents in zip(TOPICS, top.tolist(), strict=True)
         for latent in latents[: 2 if bench.quick else 3]
         for strength in STRENGTHS
@@ -211,11 +185,14 @@ def clamp_rows(bench: Bench, corpus: Corpus, sae: SAE, scores: Scores, name: str
         bench.say(f"clamp {name}: {line}")
     note = f"base {min(base):.2f} to {max(base):.2f}; " + "; ".join(reached.lines)
     good = sum(rate >= 0.8 for rate in reached.rates)
+    shipped = name == "JumpReLU"
     rows = [
-        Row(f"clamp {name}: on-topic rate, worst topic", min(reached.rates), ">= 0.8", note),
-        Row(f"clamp {name}: topics at 0.8 or more", good, ">= 12"),
+        Row(
+            f"clamp {name}: on-topic rate, worst topic", min(reached.rates), ">= 0.8", note, shipped
+        ),
+        Row(f"clamp {name}: topics at 0.8 or more", good, ">= 12", fixed=shipped),
     ]
-    clamps = [(topic, clamp) for topic, _, clamp in chosen if isinstance(clamp, Clamp)]
+    clamps = [(topic, clamp) for topic, _, clamp in chosen if isinstance(clamp, ClampFeatures)]
     return rows + _clamp_controls(bench, corpus, sae, scores, name, clamps)
 
 
@@ -266,18 +243,19 @@ def _clamp_controls(
     sae: SAE,
     scores: Scores,
     name: str,
-    chosen: Sequence[tuple[str, Clamp]],
+    chosen: Sequence[tuple[str, ClampFeatures]],
 ) -> list[Row]:
     """The same steps along control directions: on-topic rate for the topic that was meant."""
     repeats, size = (2, 20) if bench.quick else (2, 100)
     like = torch.ones(corpus.train.shape[1])
-    means = document_means(corpus.halves[0], bench.hook)
+    means = document_scores(corpus.halves[0], bench.hook)
     rates: dict[str, list[float]] = {"isotropic": [], "decoder-row": [], "shuffled-label": []}
     for number, (topic, clamp) in enumerate(chosen):
         mine = corpus.labels[0] == TOPICS.index(topic)
+        [latent] = clamp.values
         # Live features of similar firing rate, the feature itself left out.
-        apart = (scores.rate.clamp(min=1e-9).log() - scores.rate[clamp.latent].log()).abs()
-        apart[clamp.latent] = torch.inf
+        apart = (scores.rate.clamp(min=1e-9).log() - scores.rate[latent].log()).abs()
+        apart[latent] = torch.inf
         near = apart.topk(20, largest=False).indices
         pick = torch.randperm(20, generator=torch.Generator().manual_seed(number))[:repeats]
         families = {
@@ -295,6 +273,7 @@ def _clamp_controls(
             float(np.mean(values)) if values else None,
             "<= 0.2",
             f"{len(values)} directions, largest {max(values, default=0):.2f}",
+            fixed=name == "JumpReLU",
         )
         for family, values in rates.items()
     ]
@@ -305,20 +284,23 @@ def _clamp_controls(
 
 def cav_rows(bench: Bench, corpus: Corpus) -> list[Row]:
     """Twelve linear SVMs on centred, scaled document means; then steering along their normals."""
-    means = [document_means(half, bench.hook) for half in corpus.halves]
-    centre = means[0].mean(0)
-    scale = means[0].shape[1] ** 0.5 / float((means[0] - centre).norm(dim=1).mean())
-    inputs = [((m - centre) * scale).numpy() for m in means]
-    svm = LinearSVC(C=0.05, max_iter=5000).fit(inputs[0], corpus.labels[0].numpy())
-    accuracy = float(svm.score(inputs[1], corpus.labels[1].numpy()))
-    normals = torch.from_numpy(svm.coef_).float()
-    normals /= normals.norm(dim=1, keepdim=True)
-    reached = _steered_topics(bench, corpus, list(normals))
+    means = [document_scores(half, bench.hook) for half in corpus.halves]
+    labels = [[TOPICS[i] for i in half.tolist()] for half in corpus.labels]
+    cavs = fit_cavs(means[0], labels[0])
+    accuracy = cavs.accuracy(means[1], labels[1])
+    normals = [cavs[topic] for topic in TOPICS]
+    reached = _steered_topics(bench, corpus, normals)
     bench.say(f"CAV accuracy {accuracy:.3f}; " + "; ".join(reached.lines))
-    note = f"{len(inputs[0])} documents to fit, {len(inputs[1])} held out"
+    note = f"{len(means[0])} documents to fit, {len(means[1])} held out"
     return [
-        Row("CAV: held-out accuracy, 12-way", accuracy, ">= 0.95", note),
-        Row("CAV: on-topic rate, mean of 12", reached.mean, ">= 0.7", "; ".join(reached.lines)),
+        Row("CAV: held-out accuracy, 12-way", accuracy, ">= 0.95", note, fixed=True),
+        Row(
+            "CAV: on-topic rate, mean of 12",
+            reached.mean,
+            ">= 0.7",
+            "; ".join(reached.lines),
+            fixed=True,
+        ),
     ]
 
 
@@ -342,7 +324,7 @@ def convex_rows(bench: Bench, corpus: Corpus, sae: SAE, k: int = 5) -> list[Row]
     """
     import cvxpy as cp
 
-    means = document_means(corpus.halves[0], bench.hook).numpy()
+    means = document_scores(corpus.halves[0], bench.hook).numpy()
     labels = corpus.labels[0].numpy()
     h = bench.residuals(generate(40, 26, register="haiku")).values[bench.hook].mean(0).numpy()
     rows_of_d = (sae.W_dec / sae.W_dec.norm(dim=1, keepdim=True)).numpy().astype(np.float64)

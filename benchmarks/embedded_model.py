@@ -2,10 +2,11 @@
 
     python -m benchmarks.embedded_model [--quick] [--checkpoint DIR] [--only NAME ...]
 
-The rows about loss, addition and mean differences have to hold on the shipped model and decide the
-exit code; the others are probes with the benchmark's own compact methods, reported whatever they
-show. Without --quick every scored cell has 200 completions for each of three seeds. The last line
-is one JSON object, {"rows": [{"name", "value", "threshold", "ok"}]}.
+Loss, addition, mean differences, the autoencoders that ship or train in a notebook, the clamp and
+the CAVs have to hold on the shipped model and decide the exit code; the other rows are probes, and
+seconds are one as well, since cores are often shared. Without --quick every scored cell has 200
+completions for each of three seeds. The last line is one JSON object, {"rows": [{"name", "value",
+"threshold", "ok"}]}.
 """
 
 from __future__ import annotations

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
-from scipy.stats import rankdata
+from jaxtyping import Float
 from steerlab.activations import collect
 from steerlab.data import Document, generate
 from steerlab.evaluation import Fluency, mean_fluency, on_topic
 from steerlab.generation import Completion
 from steerlab.generation import generate as write
 from steerlab.models import load_model
+from steerlab.sae import ClampFeatures
 from steerlab.settings import course_settings
 from steerlab.steering import AddVector, Intervention, coefficient_for_dose, steer
 from torch import Tensor
@@ -155,6 +155,18 @@ class SideBySide:
         )
 
 
+@dataclass(frozen=True)
+class ClampControl:
+    """As large a step at every token as `clamp` takes there, along another direction."""
+
+    clamp: ClampFeatures
+    direction: Float[Tensor, " d_model"]
+
+    def __call__(self, resid: Float[Tensor, "b pos d_model"]) -> Float[Tensor, "b pos d_model"]:
+        size = (self.clamp(resid) - resid).norm(dim=-1, keepdim=True)
+        return resid + size * self.direction / self.direction.norm()
+
+
 def nll_rise(steered: Fluency, plain: Fluency) -> float:
     """Nats a token that steering adds; infinite where nothing was written."""
     return float("inf") if steered.nll is None or plain.nll is None else steered.nll - plain.nll
@@ -164,19 +176,6 @@ def at_dose(bench: Bench, direction: Tensor, prompts: Sequence[str], dose: float
     """The direction at a dose, measured on the prompts (negative: the other way)."""
     coefficient = coefficient_for_dose(bench.model, direction, bench.hook, prompts, dose)
     return AddVector(direction, coefficient)
-
-
-def aurocs(
-    scores: Float[Tensor, "document score"], labels: Int[Tensor, " document"], classes: int
-) -> Float[Tensor, "class score"]:
-    """Area under the ROC curve of every score for every class against the rest; ties count half."""
-    ranks = torch.from_numpy(rankdata(scores.numpy(), axis=0))
-    rows = []
-    for value in range(classes):
-        mine = labels == value
-        n, rest = int(mine.sum()), int((~mine).sum())
-        rows.append((ranks[mine].sum(0) - n * (n + 1) / 2) / (n * rest))
-    return torch.stack(rows)
 
 
 def topic_documents(n: int, seed: int) -> list[Document]:

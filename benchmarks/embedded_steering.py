@@ -11,6 +11,7 @@ from steerlab.data import Document, generate, sentences, sentiment_words, token_
 from steerlab.data.vocabulary import PLAIN_POOLS
 from steerlab.directions import mean_difference, random_directions, shuffled_label_directions
 from steerlab.evaluation import concept_score, usable
+from steerlab.sae import SAE
 from steerlab.steering import AddVector, steer
 from steerlab.tiny.text import document_losses
 from steerlab.tiny.train import VALIDATION_SEED
@@ -18,7 +19,6 @@ from steerlab.tokens import tokenize
 from torch import Tensor
 
 from benchmarks.embedded_probes import Bench, Row, at_dose, nll_rise, rank_p
-from benchmarks.embedded_saes import SAE
 
 DOSES = (0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7)
 OPENINGS = ("The {} was", "I think that the {} is", "I had the {} today and it was", "My {} went")

@@ -370,39 +370,3 @@ def _checked(cavs: CAVs, path: Path) -> CAVs:
     if not torch.isfinite(cavs.vectors).all():
         raise ValueError(f"{path}: the CAVs hold NaN or infinite values")
     return cavs
-
-
-# ----------------------------------------------------------------------------------- 20 Newsgroups
-
-
-def newsgroups(
-    split: str = "train", n: int | None = None, seed: int = 0
-) -> tuple[list[str], list[str]]:
-    """Posts of 20 Newsgroups and their group names, balanced where `n` asks for fewer (Lang, 1995).
-
-    From the Hugging Face hub through `datasets`; `steerlab.data.generate` has labelled documents
-    without a network. Raises ValueError for an unknown split, ConnectionError where it is away.
-    """
-    if split not in ("train", "test"):
-        raise ValueError(f'split is "train" or "test", not {split!r}')
-    if n is not None and n < 20:
-        raise ValueError(f"n is {n}; expected None or at least one post for each of 20 groups")
-    from datasets import load_dataset
-
-    try:
-        rows = load_dataset("SetFit/20_newsgroups", split=split).shuffle(seed=seed)
-    except Exception as error:
-        raise ConnectionError(
-            f"20 Newsgroups cannot be fetched ({type(error).__name__}): the network or the hub is "
-            "away; steerlab.data.generate(...) has labelled documents without either"
-        ) from error
-    texts: list[str] = []
-    labels: list[str] = []
-    taken: dict[str, int] = {}
-    for text, label in zip(rows["text"], rows["label_text"], strict=True):
-        if not text.strip() or (n is not None and taken.get(label, 0) >= -(-n // 20)):
-            continue
-        taken[label] = taken.get(label, 0) + 1
-        texts.append(text)
-        labels.append(label)
-    return texts[:n], labels[:n]

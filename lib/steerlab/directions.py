@@ -3,7 +3,8 @@
 Every direction points from negative to positive: adding it makes a text more like the positive
 ones. Residuals are anisotropic, so a control of isotropic noise alone shows little; shuffled
 labels give directions from the same cloud of activations (two of the course's three families, the
-third being decoder rows of a sparse autoencoder).
+third being decoder rows of a sparse autoencoder). Concept activation vectors, from classifiers
+instead of means, have modules of their own, `cavs` and `tcav`; their names are here as well.
 """
 
 from __future__ import annotations
@@ -17,7 +18,28 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from steerlab.activations import collect
+from steerlab.cavs import CAVs, fit_cavs, load_cavs, pool, random_cavs, save_cavs
+from steerlab.tcav import TCAVResult, gradients, target_tokens, tcav_scores, tcav_test
 from steerlab.tokens import Mode, check_texts
+
+__all__ = [
+    "CAVs",
+    "TCAVResult",
+    "contrastive_pairs",
+    "fit_cavs",
+    "gradients",
+    "load_cavs",
+    "mean_difference",
+    "persona_direction",
+    "pool",
+    "random_cavs",
+    "random_directions",
+    "save_cavs",
+    "shuffled_label_directions",
+    "target_tokens",
+    "tcav_scores",
+    "tcav_test",
+]
 
 
 def mean_difference(

@@ -79,7 +79,8 @@ def _percentiles(latents: Tensor, strengths: Tensor, count: Tensor) -> Float[Ten
     order = torch.argsort(strengths)
     order = order[torch.argsort(latents[order], stable=True)]  # by latent, then by strength
     ordered = strengths[order]
-    place = (count.cumsum(0) - count) + 0.999 * (count - 1).clamp(min=0)
+    # In double: places run into the millions, where a float32 has no fraction left.
+    place = (count.cumsum(0) - count) + 0.999 * (count - 1).clamp(min=0).double()
     low = place.floor().long().clamp(max=max(0, len(ordered) - 1))
     high = place.ceil().long().clamp(max=max(0, len(ordered) - 1))
     if not len(ordered):
