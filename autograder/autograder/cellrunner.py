@@ -114,6 +114,7 @@ class KernelRun:
         self.client = LimitedClient(notebook, self.manager)
         self.cell_cpu_seconds = cell_cpu_seconds
         self.cpu_at_start = 0.0
+        self.delay_seconds = 0.0  # how long others had the processors that it wanted
         self._stopped: str | None = None
 
     async def start(self) -> None:
@@ -137,10 +138,16 @@ class KernelRun:
         """The sandbox's end of the kernel."""
         return self.manager.provisioner
 
-    async def execute(self, cell: NotebookNode, index: int) -> CellFate:
-        """Run one cell under its limits; raises MachineryFailed when the sandbox itself is gone."""
+    async def execute(
+        self, cell: NotebookNode, index: int, seconds_left: float = float("inf")
+    ) -> CellFate:
+        """Run one cell under its limits; raises MachineryFailed when the sandbox itself is gone.
+
+        seconds_left: of the whole submission's time.
+        """
         self._stopped = None
-        watch = asyncio.create_task(self._watch())
+        wall_seconds = min(WALL_PER_CPU * self.cell_cpu_seconds, max(1.0, seconds_left))
+        watch = asyncio.create_task(self._watch(wall_seconds))
         try:
             await self.client.async_execute_cell(cell, index, store_history=True)
         except DeadKernelError:
@@ -176,20 +183,24 @@ class KernelRun:
             if reply.get("parent_header", {}).get("msg_id") == message:
                 return
 
-    async def _watch(self) -> None:
-        """Interrupt a cell that uses up its time or floods its output; kill one that goes on."""
+    async def _watch(self, wall_seconds: float) -> None:
+        """Interrupt a cell that uses up its time or floods its output; kill one that goes on.
+
+        Time in which it wanted a processor and others had it is not held against it.
+        """
         first = None
-        started = time.monotonic()
+        started, delayed = time.monotonic(), self.delay_seconds
         while self._stopped is None:
             await asyncio.sleep(WATCH_SECONDS)
             usage = await self.provisioner.usage()
-            if usage is not None and first is None:
-                first = usage.cpu_seconds
+            if usage is not None:
+                first = usage.cpu_seconds if first is None else first
+                self.delay_seconds = usage.delay_seconds
+            waited = time.monotonic() - started - (self.delay_seconds - delayed)
             if usage is not None and usage.cpu_seconds - (first or 0.0) > self.cell_cpu_seconds:
                 self._stopped = f"stopped after {self.cell_cpu_seconds:g} seconds of computing"
-            elif time.monotonic() - started > WALL_PER_CPU * self.cell_cpu_seconds:
-                limit = WALL_PER_CPU * self.cell_cpu_seconds
-                self._stopped = f"stopped after {limit:g} seconds"
+            elif waited > wall_seconds:
+                self._stopped = f"stopped after {wall_seconds:.0f} seconds"
             elif self.client.too_much_output:
                 self._stopped = "stopped: the notebook prints more than is kept"
         await self.manager.interrupt_kernel()
@@ -201,6 +212,10 @@ class KernelRun:
         why = ended.why if ended is not None else "signal"
         if why in ("lost", "grader gone"):
             raise MachineryFailed("the sandbox went away while the notebook ran")
+        if why == "outside":
+            raise MachineryFailed("the machine ran out of memory while the notebook ran")
+        if self.provisioner.flooded:
+            self._stopped = "stopped: the notebook prints more than is kept"
         reason = self._stopped or {
             "memory": "ended: the submission used too much memory",
             "cpu": "ended: the submission used up its computing time",

@@ -114,6 +114,7 @@ class Attempt:
         self.with_explore = False
         self.restarts = 0
         self.cpu_seconds = 0.0
+        self.delay_seconds = 0.0  # of kernels that are gone: others had the processors
         self.notes: list[str] = []
         self.results: list[TaskResult] = []
         self.seeds: dict[str, int] = {}  # of each task's random inputs
@@ -176,9 +177,9 @@ class Attempt:
     async def _execute(self, notebook: NotebookNode, index: int) -> CellFate:
         cell = notebook.cells[index]
         kernel = self._kernel()
-        if time.monotonic() > self.deadline:
+        if self._seconds_left() <= 0:
             return CellFate("skipped")
-        fate = await kernel.execute(cell, index)
+        fate = await kernel.execute(cell, index, self._seconds_left())
         if not fate.fatal and cells.role(cell) == cells.ANSWER:
             await kernel.take(str(cells.task(cell)))
         return fate
@@ -260,7 +261,7 @@ class Attempt:
     async def _run_again(self) -> bool:
         """Run the same cells in a new kernel, throwing their outputs away; False after too many."""
         self.restarts += 1
-        if self.restarts > MAX_RESTARTS or time.monotonic() > self.deadline:
+        if self.restarts > MAX_RESTARTS or self._seconds_left() <= 0:
             return False
         await self._one_pass(copy.deepcopy(self.notebook))
         return True
@@ -277,11 +278,12 @@ class Attempt:
                     return None
 
     def _serving(self, kernel: KernelRun) -> Student:
-        wall = min(
-            CALL_WALL_PER_CPU * self.limits.call_cpu_seconds,
-            max(1.0, self.deadline - time.monotonic()),
+        seconds = self.limits.call_cpu_seconds
+        limits = CallLimits(
+            cpu_seconds=seconds,
+            wall_seconds=CALL_WALL_PER_CPU * seconds,
+            all_seconds=max(1.0, self._seconds_left()),
         )
-        limits = CallLimits(cpu_seconds=self.limits.call_cpu_seconds, wall_seconds=wall)
         return start_student(kernel.client.kc, kernel.provisioner, limits)
 
     def _task_result(self, outcome: TaskOutcome, points: float) -> TaskResult:
@@ -306,6 +308,11 @@ class Attempt:
         line = source_line(source, test.line)
         return f"{test.message}: {line.strip()[:200]}" if line else test.message
 
+    def _seconds_left(self) -> float:
+        """Wall time that the submission still has; what others took from it is given back."""
+        delayed = self.delay_seconds + (self.kernel.delay_seconds if self.kernel else 0.0)
+        return self.deadline + delayed - time.monotonic()
+
     async def _fresh_kernel(self, notebook: NotebookNode) -> None:
         await self._stop_kernel()
         limit = self.limits.cell_cpu_seconds
@@ -320,6 +327,8 @@ class Attempt:
         usage = await self.kernel.provisioner.usage()
         if usage is not None:
             self.cpu_seconds += usage.cpu_seconds - self.kernel.cpu_at_start
+            self.kernel.delay_seconds = usage.delay_seconds
+        self.delay_seconds += self.kernel.delay_seconds
         await self.kernel.close()
         self.kernel = None
 

@@ -64,10 +64,15 @@ class StudentDead(StudentError):
 
 @dataclass(frozen=True)
 class CallLimits:
-    """Seconds that one call may take, and how much it may answer."""
+    """Seconds that one call may take, and how much it may answer.
+
+    all_seconds: wall time of all calls together, from when the student's process is first asked.
+    Time in which it wanted a processor and others had it is not held against it.
+    """
 
     cpu_seconds: float = 10.0
     wall_seconds: float = 60.0
+    all_seconds: float = float("inf")
     wire: wire.WireLimits = field(default_factory=wire.WireLimits)
 
 
@@ -107,6 +112,10 @@ class Student:
         self._calls = 0
         self._depth = 0
         self._clock = _Clock()
+        self._started = time.monotonic()
+        self._delay = 0.0  # as last heard from its monitor
+        self._first_delay: float | None = None
+        self._delay_before = 0.0  # this call
         self._dead: StudentDead | None = None
 
     @property
@@ -154,7 +163,9 @@ class Student:
         """Send a call, serve its callbacks, read its answer."""
         failed: BaseException | None = None
         if self._depth == 0:
+            self._check_all_time()
             self._clock = _Clock()
+            self._delay_before = self._delay
             self._channel.start_waiting()
         self._depth += 1
         try:
@@ -233,10 +244,13 @@ class Student:
         """Called a few times a second while a call takes its time; raises StudentDead."""
         if (ended := self._control.poll()) is not None:
             raise _how_it_ended(ended)
-        if self._clock.seconds() > self._limits.wall_seconds:
+        usage = self._control.usage()
+        if usage is not None:
+            self._note_delay(usage.delay_seconds)
+        if self._clock.seconds() - (self._delay - self._delay_before) > self._limits.wall_seconds:
             limit = self._limits.wall_seconds
             raise StudentDead(f"no answer within {limit:g} seconds of waiting", "wall time")
-        usage = self._control.usage()
+        self._check_all_time()
         if usage is None:
             return
         # The first look is taken a moment after the start; the moment is the student's gain.
@@ -244,6 +258,18 @@ class Student:
         if usage.cpu_seconds - self._clock.first_cpu > self._limits.cpu_seconds:
             limit = self._limits.cpu_seconds
             raise StudentDead(f"no answer within {limit:g} seconds of computing", "cpu time")
+
+    def _note_delay(self, seconds: float) -> None:
+        """Keep the delay as the monitor told it; what came before the first call does not count."""
+        if self._first_delay is None:
+            self._first_delay = self._delay_before = seconds
+        self._delay = max(self._delay, seconds)
+
+    def _check_all_time(self) -> None:
+        """Raise StudentDead when all calls together have taken too long."""
+        delayed = self._delay - (self._first_delay or 0.0)
+        if time.monotonic() - self._started - delayed > self._limits.all_seconds:
+            raise StudentDead("the submission's time is used up", "wall time")
 
     def _reference(self, value: Any) -> dict[str, Any]:
         if isinstance(value, Handle):

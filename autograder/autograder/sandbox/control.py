@@ -37,7 +37,8 @@ class ExitInfo:
     """How a kernel ended.
 
     `why` is "exited", "signal" (it crashed), "cpu", "memory", "killed" (by the grader), "grader
-    gone" or "lost" (the zygote or the monitor went away: a failure of the machinery).
+    gone", "outside" (Linux itself ended it, for want of memory on the machine) or "lost" (the zygote
+    or the monitor went away). The last three are failures of the machinery.
     """
 
     code: int
@@ -149,7 +150,7 @@ class KernelControl:
         answer = json.loads(packet)
         if "exit" in answer:
             code, why = int(answer["exit"]), str(answer["why"])
-            if why == "signal" and self.group is not None and self.group.ran_out():
+            if why in ("signal", "outside") and self.group is not None and self.group.ran_out():
                 why = "memory"
             used = _usage(answer)
             self._exit = ExitInfo(code, why, used.cpu_seconds, used.memory_bytes)

@@ -136,6 +136,8 @@ class Watch:
         code = os.waitstatus_to_exitcode(status)
         cpu = max(self.cpu_seconds, usage.ru_utime + usage.ru_stime)
         why = self.why or ("cpu" if cpu >= self.limits["cpu_seconds"] - 1 else "")
+        if not why and code == -signal.SIGKILL and self.walls.sealed:
+            why = "outside"
         why = why or ("signal" if code < 0 else "exited")
         try:
             self.walls.clear()

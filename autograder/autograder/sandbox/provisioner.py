@@ -7,7 +7,6 @@ descriptors, so that no folder is shared with the student's process.
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import signal
 import socket
@@ -26,6 +25,7 @@ from traitlets import Any as AnyTrait
 from traitlets import Integer
 
 from .control import ExitInfo, KernelControl, Usage
+from .gate import Gate, listener
 from .kernel import CHANNELS
 from .pool import KernelSource, Limits, Sandbox
 
@@ -39,6 +39,7 @@ class SandboxProvisioner(KernelProvisionerBase):
     data_socket: the grader's end of the probe's stream, while a kernel runs.
     control: measures and kills the kernel, from any thread.
     exit_info: how the last kernel ended, once it has.
+    flooded: whether it was killed because it had sent more than any kernel may.
     """
 
     sandbox = AnyTrait(None, allow_none=True)
@@ -46,7 +47,9 @@ class SandboxProvisioner(KernelProvisionerBase):
     control: KernelControl | None = None
     data_socket: socket.socket | None = None
     exit_info: ExitInfo | None = None
+    flooded = False
     _folder: Path | None = None
+    _gate: Gate | None = None
 
     @property
     def has_process(self) -> bool:
@@ -71,7 +74,8 @@ class SandboxProvisioner(KernelProvisionerBase):
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> Any:
         """Fork a kernel and wait until it serves; raises KernelFailed, SandboxUnavailable."""
         assert self._folder is not None
-        listeners = [_listener(self._folder / f"s-{port}") for port in range(1, 6)]
+        inner = [self._folder / f"k-{port}" for port in range(1, 6)]
+        listeners = [listener(path) for path in inner]
         ours, theirs = socket.socketpair()
         control = KernelControl(self.sandbox.fork())
         inside = {
@@ -95,6 +99,14 @@ class SandboxProvisioner(KernelProvisionerBase):
                 sock.close()
             if control.group is not None:
                 control.group.sent()
+        outer = [self._folder / f"s-{port}" for port in range(1, 6)]
+        self.flooded = False
+
+        def too_much() -> None:
+            self.flooded = True
+            control.kill()
+
+        self._gate = Gate(outer, inner, too_much)
         self.control, self.data_socket, self.exit_info = control, ours, None
         return self.connection_info
 
@@ -146,6 +158,9 @@ class SandboxProvisioner(KernelProvisionerBase):
             self.exit_info = self.exit_info or ExitInfo(-signal.SIGKILL, "killed")
             self.control.close()
             self.control = None
+        if self._gate is not None:
+            self._gate.close()
+            self._gate = None
         if self.data_socket is not None:
             self.data_socket.close()
             self.data_socket = None
@@ -233,11 +248,3 @@ def kernel_manager(
 ) -> SandboxKernelManager:
     """A manager ready for `await manager.start_kernel()`, in `sandbox` or the current one."""
     return SandboxKernelManager(sandbox=sandbox, limits=limits)
-
-
-def _listener(path: Path) -> socket.socket:
-    path.unlink(missing_ok=True)  # a restarted kernel listens where the last one did
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    sock.bind(os.fspath(path))
-    sock.listen(64)
-    return sock

@@ -117,6 +117,8 @@ def compiled_filter(sockets: bool = True) -> bytes:
         ) from error
     refuse = pyseccomp.ERRNO(errno.EPERM)
     rules = pyseccomp.SyscallFilter(defaction=pyseccomp.ALLOW)
+    # Calls by another architecture's numbers (i386, x32) would not be what the rules say.
+    rules.set_attr(pyseccomp.Attr.ACT_BADARCH, pyseccomp.KILL_PROCESS)
     for name in DENIED:
         _deny(rules, refuse, name)
     for bit in range(32):

@@ -27,6 +27,7 @@ class Walls(Protocol):
 
     home: str
     scratch: str
+    sealed: bool  # nothing inside can send the kernel SIGKILL
 
     def settle(self) -> None:
         """In the zygote, once: become what may make kernels."""
@@ -62,7 +63,7 @@ class Walls(Protocol):
 class Namespaces:
     """Each kernel in namespaces of its own: it sees itself alone, and all ends with it."""
 
-    home, scratch = confine.HOME, confine.SCRATCH
+    home, scratch, sealed = confine.HOME, confine.SCRATCH, True
 
     def __init__(self, uid: int) -> None:
         self._uid = uid
@@ -132,6 +133,8 @@ class SeparateUser:
     sweeper: the user number of whoever ends all processes of a kernel's user; uids: those of
     kernels, used in turn, so that no kernel meets what an earlier one left.
     """
+
+    sealed = False
 
     def __init__(
         self,
