@@ -8,6 +8,7 @@ import math
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import pytest
 from autograder.cli import main
@@ -141,7 +142,7 @@ def test_the_page_can_be_read_by_ear(page):
     outline = Outline(page)
     assert outline.headings[0] == 1
     assert outline.headings.count(1) == 1
-    steps = [b - a for a, b in zip(outline.headings, outline.headings[1:], strict=False)]
+    steps = [b - a for a, b in pairwise(outline.headings)]
     assert max(steps) <= 1
     assert outline.bare == []
     assert len(outline.ids) == len(set(outline.ids))
