@@ -19,7 +19,7 @@ from autograder.exports.sheet import Sheet
 from autograder.exports.tables import gradescope_table, plain_table, split_name
 from autograder.standings import COMPLETE, INCOMPLETE, MISSING, UNGRADED, standings
 from autograder.terminal import DONE, MEND_FIRST
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up_class import MadeUpClass
 from nbgrader.api import Gradebook
@@ -311,6 +311,7 @@ def test_what_a_spreadsheet_would_run_becomes_text(text):
     assert guarded(text) == f"'{text}"
 
 
+@settings(deadline=None)
 @given(st.text(max_size=12))
 def test_no_cell_begins_as_a_formula_and_none_is_guarded_twice(text):
     once = guarded(text)

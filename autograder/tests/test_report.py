@@ -18,7 +18,7 @@ from autograder.report.evidence import Entry, codes_for, gather, without_names
 from autograder.results import Store
 from autograder.standings import INCOMPLETE, MISSING
 from autograder.terminal import DONE
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up_class import MadeUpClass
 from toy_course import hand_in
@@ -259,6 +259,7 @@ def test_reasons_lose_names_and_file_names():
     assert without_names("Ada Lovelace gave up", ["Ada Lovelace"]) == "… gave up"
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 37), min_size=1, max_size=50), st.sampled_from([5, 15, 20, 37]))
 def test_every_score_is_in_one_bar(scores, most):
     inside = [min(score, most) for score in scores]

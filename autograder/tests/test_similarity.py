@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from autograder.similarity import WINDOW, K, Source, similar_pairs, winnow
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 LONG = """
@@ -122,6 +122,7 @@ def test_two_processes_agree():
     assert "similarity=0" in said.pop()
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 9), max_size=80))
 def test_every_window_has_a_chosen_hash_and_it_is_a_smallest(hashes):
     chosen = winnow(hashes)
@@ -132,6 +133,7 @@ def test_every_window_has_a_chosen_hash_and_it_is_a_smallest(hashes):
         assert min(window) in [hashes[index] for index in inside]
 
 
+@settings(deadline=None)
 @given(
     st.text("abcdefg", min_size=K + WINDOW - 1, max_size=40),
     st.text("hijk", max_size=20),
