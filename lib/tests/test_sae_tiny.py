@@ -1,0 +1,98 @@
+"""What ships with the embedded model: it loads offline, fits, and does what its card says."""
+
+from __future__ import annotations
+
+import json
+import warnings
+
+import pytest
+import torch
+from steerlab import course_settings, load_model
+from steerlab.activations import collect
+from steerlab.cavs import load_cavs
+from steerlab.data import TOPICS, generate
+from steerlab.sae import ClampFeatures, evaluate_sae, load_labels, load_sae, loss_recovered
+from steerlab.steering import generate as write
+from steerlab.steering import steer
+from steerlab.tiny import CAVS, CHECKPOINT, SAES
+
+KINDS = ("jumprelu", "topk", "relu")
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return load_model("tiny")
+
+
+@pytest.fixture(scope="module")
+def held_out(tiny):
+    """Residuals of documents that no training has seen."""
+    hook_name = course_settings(tiny).hook_name
+    texts = [document.text for document in generate(250, 424_242)]
+    return collect(tiny, texts, hook_name).values[hook_name]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_shipped_saes_meet_the_table_on_fresh_documents(tiny, held_out, kind):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sae = load_sae(f"tiny/{kind}", tiny)
+    assert sae.hook_name == course_settings(tiny).hook_name
+    assert sae.activation == kind
+    scores = evaluate_sae(sae, held_out)
+    fvu, l0 = {"jumprelu": (0.07, 20), "topk": (0.04, 16.001), "relu": (0.10, 24)}[kind]
+    assert scores.fvu <= fvu
+    assert scores.l0 <= l0
+
+
+def test_splicing_the_default_one_in_costs_next_to_nothing(tiny):
+    texts = [document.text for document in generate(60, 424_243)]
+    assert loss_recovered(tiny, load_sae("tiny"), texts).share >= 0.9
+
+
+def test_every_topic_has_a_labelled_feature():
+    for kind in KINDS:
+        labels = load_labels(f"tiny/{kind}")
+        for topic in TOPICS:
+            assert labels.search(topic, at_least=0.9)
+
+
+def test_clamping_a_labelled_feature_brings_its_topic(tiny):
+    sae, label = load_sae("tiny"), load_labels("tiny").search(TOPICS[0])[0]
+    clamp = ClampFeatures(sae, {label.feature: label.p999})
+    prompts = ["Write a haiku.\n"] * 24
+    from steerlab.data import topic_words
+    from steerlab.evaluation import on_topic
+
+    def rate():
+        written = write(tiny, prompts, max_new_tokens=28, temperature=1.0, seed=5)
+        return sum(on_topic(c, topic_words(TOPICS[0])) for c in written) / len(written)
+
+    plain = rate()
+    with steer(tiny, {clamp.hook_name: clamp}):
+        assert rate() > plain + 0.4
+
+
+def test_shipped_cavs_tell_the_topics_apart(tiny):
+    cavs = load_cavs("tiny")
+    assert set(cavs.labels) == set(TOPICS)
+    hook_name = cavs.check_fits(tiny)
+    documents = [d for d in generate(500, 424_244) if d.topic is not None]
+    means = collect(tiny, [d.text for d in documents], hook_name).mean_per_document(hook_name)
+    # 0.95 is asked for on thousands of documents; this leaves room for the draw of some hundred.
+    assert cavs.accuracy(means, [d.topic for d in documents if d.topic]) >= 0.9
+    torch.testing.assert_close(cavs.vectors.norm(dim=1), torch.ones(len(TOPICS)))
+
+
+def test_the_frontier_trades_sparsity_for_variance():
+    shipped = json.loads((SAES / "frontier.json").read_text(encoding="utf-8"))
+    points = shipped["points"]
+    assert [p["l0"] for p in points] == sorted((p["l0"] for p in points), reverse=True)
+    assert [p["fvu"] for p in points] == sorted(p["fvu"] for p in points)
+    assert shipped["command"]
+    assert shipped["date"]
+
+
+def test_all_that_ships_with_the_model_stays_below_five_megabytes():
+    files = [CAVS, *CHECKPOINT.rglob("*"), *SAES.rglob("*")]
+    assert sum(file.stat().st_size for file in files if file.is_file()) <= 5_000_000
