@@ -79,13 +79,15 @@ def validate(
     plan: Plan = QUICK,
     tell: Callable[[str, int], None] = lambda *_: None,
     count: int | None = None,
+    allow_weaker: bool = False,
 ) -> Report:
     """Carry out a plan on local workers, `count` of them (default: one for each core).
 
+    allow_weaker: less than full isolation will do; these notebooks are the course's own.
     `tell` is told what was graded last, and how many are to be graded in all. Raises CourseError
     for a bank or a source that cannot be read, SandboxUnavailable.
     """
-    with Workers(course, assignment, count=count) as workers:
+    with Workers(course, assignment, count=count, allow_weaker=allow_weaker) as workers:
         workers.launch()  # it starts while the mutants are made
 
         def grade(jobs: Mapping[str, Job]) -> Iterator[tuple[str, Result | Exception]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..course import Assignment, Course, CourseError, load_course
-from ..terminal import CHECK_FAILED, DONE, positive, progress
+from ..terminal import CHECK_FAILED, DONE, add_weaker_sandbox, positive, progress
 
 if TYPE_CHECKING:
     from ..validate import Plan
@@ -30,6 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mutant-seeds", type=positive, help="draws of mutants (3)")
     parser.add_argument("--mutants", type=_count, help="how many mutants (all of them)")
     parser.add_argument("--workers", type=positive, help="processes (default: one for each core)")
+    add_weaker_sandbox(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to a file")
 
 
@@ -76,6 +77,7 @@ def _validated(course: Course, assignment: Assignment, options: argparse.Namespa
         def tell(what: str, total: int) -> None:
             shown.update(bar, advance=1, total=total, description=what)
 
-        report = validate(course, assignment, _plan(options), tell, options.workers)
+        weaker = options.allow_weaker_sandbox
+        report = validate(course, assignment, _plan(options), tell, options.workers, weaker)
     print(report.text(), flush=True)
     return report
