@@ -285,7 +285,7 @@ def test_the_command_writes_where_only_its_owner_reads(klass, capsys, tmp_path):
     assert main(["export", "01_toy", *course]) == DONE
     out = capsys.readouterr().out
     assert "dee: incomplete" in out
-    assert "3 final scores, 3 without" in out
+    assert "Final scores: 3; without: 3; file: " in out
     path = klass.folder.root / "exports" / "01_toy-csv.csv"
     assert path.stat().st_mode & 0o077 == 0
     given_file = tmp_path / "gradebook.csv"

@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
     write_private(target, filled.text.encode())
     for sentence in filled.left:
         print(f"  {sentence}")
-    print(f"{len(filled.written)} final scores, {len(filled.left)} without: {target}")
+    print(f"Final scores: {len(filled.written)}; without: {len(filled.left)}; file: {target}")
     return DONE
 
 
