@@ -21,7 +21,7 @@ from typing import Any
 
 from .archives import folder_contents
 from .course import Course, CourseError, CourseFolder
-from .lateness import ON_TIME, UNKNOWN, Timing, timing
+from .lateness import ON_TIME, Timing, timing
 from .results import write_whole
 from .roster import Person, read_roster
 
@@ -268,13 +268,3 @@ def with_zone(text: str) -> datetime | None:
     except ValueError:
         return None
     return time if time.tzinfo is not None else None
-
-
-def unknown_times(attempts: Attempts, students: list[str]) -> list[str]:
-    """Those whose counting attempt has no known time, where there is a due date."""
-    found = []
-    for student in students:
-        counted = attempts.counted(student)
-        if counted is not None and attempts.timing(student, counted).status == UNKNOWN:
-            found.append(student)
-    return found

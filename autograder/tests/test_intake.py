@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import zipfile
 
 import nbformat
 import pytest
@@ -183,6 +184,108 @@ def test_windows_line_ends_and_a_byte_order_mark_do_no_harm(course, tmp_path):
     path = hand_in(tmp_path, "ada", b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
     clean = take_in(path.parent, "01_toy", release(course))
     assert answers(clean) == answers(cleaned(course, solved(course)))
+
+
+def test_a_zip_file_with_the_notebook_in_it_is_opened(course, tmp_path):
+    path = hand_in(tmp_path, "ada", nbformat.writes(solved(course)).encode())
+    with zipfile.ZipFile(path.with_name("homework.zip"), "w") as archive:
+        archive.write(path, "homework/01_toy.ipynb")
+        archive.writestr("__MACOSX/homework/._01_toy.ipynb", b"junk")
+    path.unlink()
+    clean = take_in(path.parent, "01_toy", release(course))
+    assert "The notebook was taken out of homework.zip." in clean.repairs
+    assert answers(clean) == answers(cleaned(course, solved(course)))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("01_toy.ipynb", bytes(19_000_000), "a zip bomb"),
+        ("01_toy.ipynb", b"0123456789" * 2_100_000, "more than the 20 MB"),
+        ("../01_toy.ipynb", b"{}", "leads out of the archive"),
+        ("notes.txt", b"{}", "There is no notebook"),
+    ],
+)
+def test_a_bad_zip_file_is_refused_with_the_reason(course, tmp_path, name, content, words):
+    with zipfile.ZipFile(tmp_path / "work.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, content)
+    with pytest.raises(Refused, match=words):
+        take_in(tmp_path, "01_toy", release(course))
+
+
+def test_two_notebooks_of_which_either_could_be_it_are_refused(course, tmp_path):
+    for name in ("mine.ipynb", "other.ipynb"):
+        (tmp_path / name).write_text(nbformat.writes(solved(course)))
+    with pytest.raises(Refused, match=r"Several notebooks.*\(mine\.ipynb, other\.ipynb\)"):
+        take_in(tmp_path, "01_toy", release(course))
+
+
+def test_another_assignments_notebook_is_named(course):
+    notebook = solved(course)
+    for cell in notebook.cells:
+        cell.source = cell.source.replace("01_toy/", "02_other/")
+        cell["id"], cell.metadata = f"x-{id(cell)}", nbformat.from_dict({})
+    for cell in notebook.cells:
+        cell.source = cell.source.replace("def double", "def a").replace("def shift", "def b")
+    with pytest.raises(Refused, match="This is the notebook of 02_other"):
+        cleaned(course, notebook)
+
+
+def test_merged_cells_are_taken_apart_at_their_markers(course):
+    notebook = solved(course)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    merged = new_code_cell("\n".join(cell.source for cell in code))
+    notebook.cells = [merged]
+    clean = cleaned(course, notebook)
+    straight = answers(cleaned(course, solved(course)))
+    assert answers(clean)["double"] == straight["double"]
+    assert answers(clean)["shift"].startswith(straight["shift"].split("\n")[0])
+    assert "return x + by + OFFSET" in answers(clean)["shift"]
+    assert any("merged" in repair for repair in clean.repairs)
+
+
+def test_a_marker_inside_a_text_cuts_nothing(course):
+    notebook = solved(course)
+    quoting = DOUBLE + '\nNOTE = """\n# graded: 01_toy/shift\n"""\n'
+    answer(notebook, "double", quoting)
+    assert answers(cleaned(course, notebook))["double"] == quoting.strip()
+
+
+def test_an_answer_below_the_untouched_marked_cell_is_graded(course):
+    notebook = solved(course)
+    at = next(i for i, c in enumerate(notebook.cells) if "graded: 01_toy/double" in c.source)
+    notebook.cells[at] = next(c for c in release(course).cells if "01_toy/double" in c.source)
+    notebook.cells.insert(at + 2, new_code_cell("def double(x):\n    return x * 2"))
+    clean = cleaned(course, notebook)
+    assert answers(clean)["double"] == "def double(x):\n    return x * 2"
+    assert "double: its answer stood in a cell without its marker." in clean.repairs
+
+
+def test_a_function_written_into_another_answers_cell_is_graded(course):
+    notebook = solved(course)
+    blank = next(c for c in release(course).cells if "graded: 01_toy/shift" in c.source)
+    answer(notebook, "double", DOUBLE + "\ndef shift(x, by):\n    return x + by + OFFSET\n")
+    answer(notebook, "shift", blank.source)
+    clean = cleaned(course, notebook)
+    assert "return x + by + OFFSET" in answers(clean)["shift"]
+    assert any("shift" in repair and "another cell" in repair for repair in clean.repairs)
+
+
+def test_code_typed_into_a_score_cell_runs_and_scores_nothing(course):
+    notebook = solved(course)
+    score = next(c for c in notebook.cells if c.source.startswith("# score: 01_toy/double"))
+    score.source += "\nHELPER = 3"
+    clean = cleaned(course, notebook)
+    assert added(clean) == ["HELPER = 3"]
+    assert "Code in a score cell was moved into a cell of its own." in clean.repairs
+
+
+def test_a_large_image_pasted_into_a_text_does_not_refuse_the_notebook(course):
+    notebook = solved(course)
+    image = "![](data:image/png;base64," + "A" * 400_000 + ")"
+    notebook.cells.append(new_markdown_cell("My plot: " + image))
+    clean = cleaned(course, parse_notebook(nbformat.writes(notebook).encode()))
+    assert added(clean) == ["My plot: ![](a pasted image, left out)"]
 
 
 def test_an_old_notebook_format_is_read(course, tmp_path):
