@@ -17,8 +17,11 @@ from autograder.probe import StudentError, task
 from steerlab import load_model
 from steerlab.data import sentences
 
-# Honest fp32 in any order of operations stays below 1e-5; the mistakes lie above 1e-2.
-TOLERANCE = 1e-3
+# Honest fp32 in any order of operations stays below 1e-5; half precision lies above 1e-4, the
+# mistakes above 1e-2.
+TOLERANCE = 1e-4
+# Of logits, whose size is some tens: with and without a cache they differ by less.
+LOGIT_TOLERANCE = 1e-3
 
 
 @cache
@@ -465,6 +468,13 @@ def test_the_prompt_does_not_count(student, rng):
         # A completion may say the prompt again, and there it counts.
         text += f" {prompt}"
         assert is_share(student.concept_score(prompt, text, GOOD, BAD), n_for + 2, n_against)
+        # It begins with the very next character: "sad" is not in it when the prompt took the s.
+        words = " ".join(["good", *completion(rng, n_for, n_against)])
+        assert is_share(
+            student.concept_score("So ", f"So {words}", GOOD, BAD), n_for + 1, n_against
+        )
+        score = student.concept_score("It is s", f"It is sad {words}", GOOD, BAD)
+        assert is_share(score, n_for + 1, n_against)
 
 
 @task(
@@ -494,8 +504,12 @@ def test_whole_words_count_each_time(student, rng):
     for n_for, n_against in shares(rng):
         words = ["superb"] * n_for + ["grim"] * n_against
         words += ["badly", "goodness", "sadness", "fineness", "poorest", "unlovely", "greatest"]
-        text = "So " + " ".join(choose(rng, words, len(words)))
-        assert is_share(student.concept_score("So", text, GOOD, BAD), n_for, n_against)
+        words = choose(rng, words, len(words))
+        # The words at either end count like any other.
+        for first, last in (("grim", "superb"), ("superb", "grim")):
+            text = " ".join(["So", first, *words, last])
+            score = student.concept_score("So", text, GOOD, BAD)
+            assert is_share(score, n_for + 1, n_against + 1)
 
 
 @task(
@@ -508,10 +522,9 @@ def test_nothing_to_count_gives_none(student, rng):
     empty = "It was " + " ".join(completion(rng, 0, 0))
     assert student.concept_score("It was", empty, GOOD, BAD) is None
     assert student.concept_score("It was", "It was", GOOD, BAD) is None
-    only_bad = "It was " + " ".join(completion(rng, 0, 2))
-    assert is_share(student.concept_score("It was", only_bad, GOOD, BAD), 0, 2)
-    both = "It was " + " ".join(completion(rng, 2, 3))
-    assert is_share(student.concept_score("It was", both, GOOD, BAD), 2, 3)
+    for n_for, n_against in ((0, 2), (2, 0), (2, 2), (2, 3)):
+        text = "It was " + " ".join(completion(rng, n_for, n_against))
+        assert is_share(student.concept_score("It was", text, GOOD, BAD), n_for, n_against)
 
 
 # ------------------------------------------------------------------------ generate_with_hooks
@@ -543,7 +556,7 @@ def is_greedy(tokens, n_prompt, **steering):
     """Whether every new token has the largest logit where it was predicted, within rounding."""
     logits = reference_logits(tokens, **steering)[n_prompt - 1 : -1]
     chosen = logits.gather(1, tokens[n_prompt:, None])[:, 0]
-    return bool((chosen >= logits.max(dim=1).values - TOLERANCE).all())
+    return bool((chosen >= logits.max(dim=1).values - LOGIT_TOLERANCE).all())
 
 
 class Passes:

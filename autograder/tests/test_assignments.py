@@ -8,6 +8,7 @@ from autograder.bank import read_mistakes
 from autograder.build import generate_release, read_source
 from autograder.course import load_course
 from autograder.leaks import Secrets, find_leaks
+from autograder.validate import QUICK, validate
 
 COURSE = load_course()
 ASSIGNMENTS = list(COURSE.assignments.values())
@@ -70,3 +71,8 @@ def test_the_mistake_bank_is_large_enough(assignment):
 
 def test_released_cells_hold_no_output(assignment):
     assert not [c for c in released(assignment).cells if c.get("outputs")]
+
+
+def test_hidden_tests_tell_right_answers_from_wrong_ones_and_from_mutants(assignment):
+    report = validate(COURSE, assignment, QUICK)
+    assert report.passed, report.text()
