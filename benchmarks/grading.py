@@ -117,7 +117,7 @@ def ours(root: Path, class_: dict[str, NotebookNode], workers: int) -> tuple[flo
     folder = init(root, course)
     for student, notebook in class_.items():
         write(notebook, folder.submitted / student / ASSIGNMENT / f"{ASSIGNMENT}.ipynb")
-    command = [PROGRAMS / "autograder", "grade", ASSIGNMENT, "--course", root]
+    command: list[str | Path] = [PROGRAMS / "autograder", "grade", ASSIGNMENT, "--course", root]
     seconds = timed([*command, "--workers", str(workers)], root)
     check_full(folder.gradebook, course.assignment(ASSIGNMENT).automatic_points, "autograder")
     return seconds, folder

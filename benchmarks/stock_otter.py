@@ -47,7 +47,14 @@ def install(folder: Path) -> Path:
     venv.create(folder, with_pip=True)
     site = next(folder.glob("lib/python*/site-packages"))
     (site / "ours.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    command = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", OTTER]
+    command: list[str | Path] = [
+        folder / "bin" / "python",
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        OTTER,
+    ]
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     if made.returncode != 0:
         last = made.stderr.strip().splitlines()[-1]
@@ -69,7 +76,14 @@ def autograder_zip(otter: Path, folder: Path, course: Course, assignment: Assign
     (folder / "otter_config.json").write_text(
         json.dumps({"lang": "python", "print_summary": False})
     )
-    command = [otter, "generate", "--tests-dir", place, "--output-path", folder / "grader.zip"]
+    command: list[str | Path] = [
+        otter,
+        "generate",
+        "--tests-dir",
+        place,
+        "--output-path",
+        folder / "grader.zip",
+    ]
     command += ["--config", folder / "otter_config.json", "--no-environment", "--no-requirements"]
     subprocess.run(command, cwd=folder, check=True, capture_output=True, env=environment(otter))
     return folder / "grader.zip"
@@ -95,7 +109,8 @@ def grade(
     for student, notebook in class_.items():
         path = folder / f"{student}.ipynb"
         nbformat.write(otter_submission(notebook), path)
-        command = [otter, "run", path, "--autograder", grader, "--output-dir", folder, "--no-logo"]
+        command: list[str | Path] = [otter, "run", path, "--autograder", grader]
+        command += ["--output-dir", folder, "--no-logo"]
         started = time.perf_counter()
         run = subprocess.run(
             command, cwd=folder, check=False, capture_output=True, env=environment(otter)

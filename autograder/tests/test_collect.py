@@ -260,7 +260,7 @@ def test_a_moodle_groups_folder_credits_its_members(tmp_path):
 def test_a_plain_archive_is_matched_by_ids_emails_and_numbers(place, tmp_path):
     files = {
         "all/ada/01_toy.ipynb": b"ada",
-        "all/ben@x.org/work/01_toy.ipynb": b"ben",
+        "all/ben@x.org/mine/01_toy.ipynb": b"ben",
         "all/103.ipynb": b"cy",
         "all/ada/ben/01_toy.ipynb": b"whose?",
         "all/zoe/01_toy.ipynb": b"?",
