@@ -161,15 +161,16 @@ for path in HIDDEN:
         except OSError: pass
 """,
     "other processes": """
-import glob
+import os
 seen = 0
-for folder in glob.glob("/proc/[0-9]*"):
-    if folder == f"/proc/{os.getpid()}": continue
+for pid in set(range(1, 400)) - set(map(int, os.listdir("/proc/self/task"))):
     for name in ("environ", "maps", "mem", "fd", "cmdline", "root/etc/passwd"):
+        path = f"/proc/{pid}/{name}"
         try:
-            os.listdir(f"{folder}/{name}") if name == "fd" else open(f"{folder}/{name}", "rb").read(1)
-            print(folder, name)
-        except OSError: seen += 1
+            os.listdir(path) if name == "fd" else open(path, "rb").read(1)
+            print(path)
+        except PermissionError: seen += 1
+        except OSError: pass
 print("refused", seen > 0)
 """,
     "the grader's package": """
