@@ -12,6 +12,7 @@ import json
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from queue import Empty
 from typing import Any
 
 import nbformat
@@ -23,10 +24,12 @@ from .probe import take_code
 from .sandbox import ExitInfo, KernelFailed, KernelSource, SandboxKernelManager, kernel_manager
 
 MAX_OUTPUT_BYTES = 4_000_000
+OUTPUTS = ("stream", "display_data", "execute_result", "error", "update_display_data")
 WATCH_SECONDS = 0.1
 INTERRUPT_GRACE_SECONDS = 1.5
 WALL_PER_CPU = 4.0  # a cell that sleeps may take this many times its CPU limit in wall time
 KERNEL_SECONDS = 30.0
+TAKE_SECONDS = 20.0  # an honest kernel answers at once; a slow machine may need a moment
 
 
 class MachineryFailed(Exception):
@@ -35,11 +38,16 @@ class MachineryFailed(Exception):
 
 @dataclass(frozen=True)
 class CellFate:
-    """How one cell ended: "ok", "error", or why the grader or the kernel ended it."""
+    """How one cell ended: "ok", "error", "skipped", "stopped" by the grader, or "died".
+
+    error_name and error_text are the student's own words; `reason` is the grader's, where the cell
+    was stopped or died.
+    """
 
     how: str
     error_name: str = ""
     error_text: str = ""
+    reason: str = ""
 
     @property
     def fatal(self) -> bool:
@@ -74,14 +82,18 @@ class LimitedClient(NotebookClient):
         self, msg: dict[str, Any], cell: NotebookNode, cell_index: int
     ) -> NotebookNode | None:
         """Keep an output within the cap; widgets' channels and malformed messages are dropped."""
-        kind = str(msg.get("msg_type"))
-        if kind.startswith("comm"):
+        kind, content = msg.get("msg_type"), msg.get("content")
+        if kind not in (*OUTPUTS, "clear_output", "status") or not isinstance(content, dict):
             return None
-        if kind in ("stream", "display_data", "execute_result", "error", "update_display_data"):
-            self.output_bytes += len(json.dumps(msg.get("content"), default=str))
+        # Anything may call itself a count, and a count is kept outside the outputs and their cap.
+        content.pop("execution_count", None)
+        if kind in OUTPUTS:
+            self.output_bytes += len(json.dumps(content, default=str))
             if self.too_much_output:
                 return None
-            if kind == "stream" and self._continues_stream(msg, cell):
+            if kind == "execute_result":
+                content["execution_count"] = None
+            if kind == "stream" and self._continues_stream(content, cell):
                 return None
         try:
             return super().process_message(msg, cell, cell_index)
@@ -91,11 +103,10 @@ class LimitedClient(NotebookClient):
             return None
 
     @staticmethod
-    def _continues_stream(msg: dict[str, Any], cell: NotebookNode) -> bool:
+    def _continues_stream(content: dict[str, Any], cell: NotebookNode) -> bool:
         """Append to the last output, so that a million small prints stay one output."""
-        content = msg.get("content")
         last = cell.outputs[-1] if cell.outputs else None
-        if not isinstance(content, dict) or not last or last.get("output_type") != "stream":
+        if not last or last.get("output_type") != "stream":
             return False
         name, text = content.get("name"), content.get("text")
         if name != last.get("name") or not isinstance(text, str):
@@ -161,25 +172,41 @@ class KernelRun:
                 await watch
         if self._stopped:
             _note_in(cell, self._stopped)
-            return CellFate(self._stopped)
+            return CellFate("stopped", reason=self._stopped)
         errors = [out for out in cell.outputs if out.get("output_type") == "error"]
         if errors:
             return CellFate("error", str(errors[-1].get("ename")), str(errors[-1].get("evalue")))
         return CellFate("ok")
 
-    async def take(self, name: str) -> None:
-        """Keep a graded function as it is now, for the probe."""
+    async def take(self, name: str, cell: NotebookNode) -> CellFate:
+        """Keep the graded function of a cell as it is now, for the probe.
+
+        A kernel that does not answer is ended, and that is the cell's fate.
+        """
         client = self.client.kc
         assert client is not None
         message = client.execute(take_code(name), silent=True, store_history=False)
-        with suppress(Exception):
-            await asyncio.wait_for(self._reply_to(message), KERNEL_SECONDS)
+        try:
+            await asyncio.wait_for(self._reply_to(message), TAKE_SECONDS)
+        except TimeoutError:
+            self._stopped = f"stopped: the process did not answer within {TAKE_SECONDS:g} seconds"
+            await self.provisioner.kill()
+            return self._died(cell)
+        except Exception:  # the kernel died, or broke the protocol
+            await self.provisioner.kill()
+            return self._died(cell)
+        return CellFate("ok")
 
     async def _reply_to(self, message: str) -> None:
         client = self.client.kc
         assert client is not None
         while True:
-            reply = await client.shell_channel.get_msg(timeout=None)
+            try:
+                reply = await client.shell_channel.get_msg(timeout=1)
+            except Empty:
+                if await self.provisioner.poll() is not None:
+                    raise DeadKernelError("the kernel ended after its cell") from None
+                continue
             if reply.get("parent_header", {}).get("msg_id") == message:
                 return
 
@@ -222,7 +249,7 @@ class KernelRun:
             "exited": "this cell ended the Python process",
         }.get(why, "this cell crashed the Python process")
         _note_in(cell, reason)
-        return CellFate("died", error_text=reason)
+        return CellFate("died", reason=reason)
 
 
 def _note_in(cell: NotebookNode, text: str) -> None:

@@ -18,7 +18,7 @@ from nbformat import NotebookNode
 from . import cells
 from .matching import normalised
 from .results import Result, TaskResult
-from .sanitize import clean_markdown
+from .sanitize import clean_markdown, plain_line, text_html
 
 _TASK_HTML = """\
 <div style="border-left:4px solid {colour};padding:0.4em 0.9em;margin:0.3em 0;background:#fafafa">
@@ -67,7 +67,9 @@ def task_html(task: TaskResult, blank: bool = False) -> str:
     if blank:
         lines = []
     body = f"<ul style='list-style:none;padding-left:0.2em'>{''.join(lines)}</ul>" if lines else ""
-    note = "".join(f"<p>{escape(text)}</p>" for text in dict.fromkeys((task.note, cause)) if text)
+    note = "".join(
+        f"<p>{text_html(text)}</p>" for text in dict.fromkeys((task.note, cause)) if text
+    )
     colour = _GOOD if task.score >= task.points else _PARTLY if task.score > 0 else _BAD
     return _TASK_HTML.format(
         colour=colour,
@@ -169,7 +171,7 @@ def notes_cell(
         lines.extend(_next_steps(task, task.task in blank, (anchors or {}).get(task.task, "")))
     if notes := [*result.repairs, *result.notes]:
         lines.append("\n## What the grader noted\n")
-        lines.extend(f"- {_LINKS.sub(_entity, note)}" for note in notes)
+        lines.extend(f"- {_LINKS.sub(_entity, plain_line(note))}" for note in notes)
     cell = nbformat.v4.new_markdown_cell("\n".join(lines))
     cell["id"] = "grader-notes"
     cells.note_role(cell, "notes")

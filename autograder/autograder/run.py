@@ -36,13 +36,15 @@ from .probe import (
 )
 from .results import GRADED, UNGRADED, Result, TaskResult, TestResult, key_at, notebook_text
 from .sandbox import KernelSource, SandboxUnavailable, level_of
-from .sanitize import clean_outputs
+from .sanitize import PixelBudget, clean_outputs
 from .trial import Trial, worst
 
 MAX_RESTARTS = 8
 CALL_WALL_PER_CPU = 4.0
 _MISSING_NAME = re.compile(r"name '(\w+)' is not defined")
-_MISSING_MODULE = re.compile(r"No module named '([\w.]+)'")
+_MISSING_MODULE = re.compile(r"No module named '([\w.]{1,100})'")
+#: A line is named in answers of up to so many: the number of a line can tell what an input was.
+MAX_LINES_NAMED = 200
 #: Machinery failures are tried once more before a submission is left ungraded.
 ATTEMPTS = 2
 
@@ -112,6 +114,7 @@ class Attempt:
         self.student: Student
         self.fatal: set[int] = set()
         self.with_explore = False
+        self.frozen = False
         self.restarts = 0
         self.cpu_seconds = 0.0
         self.delay_seconds = 0.0  # of kernels that are gone: others had the processors
@@ -180,9 +183,13 @@ class Attempt:
         if self._seconds_left() <= 0:
             return CellFate("skipped")
         fate = await kernel.execute(cell, index, self._seconds_left())
+        taken = CellFate("ok")
         if not fate.fatal and cells.role(cell) == cells.ANSWER:
-            await kernel.take(str(cells.task(cell)))
-        return fate
+            taken = await kernel.take(str(cells.task(cell)), cell)
+        for reason in (fate.reason, taken.reason):
+            if reason and not self.frozen:
+                self.notes.append(f"A cell was ended by the grader: {reason}.")
+        return taken if taken.fatal else fate
 
     def _hidden_by_us(self, fate: CellFate) -> str | None:
         """The name that is missing because a demonstration cell was left out, if that is the cause."""
@@ -194,21 +201,21 @@ class Attempt:
 
     def _freeze(self) -> None:
         """Sanitise what the cells put out; from here on nothing is added to it."""
+        pixels = PixelBudget()
         for cell in self.notebook.cells:
             if cell.cell_type != "code":
                 continue
             for output in cell.outputs:
                 self._note_output(output)
-            cell.outputs = clean_outputs(cell.outputs)
+            cell.outputs = clean_outputs(cell.outputs, pixels)
         self.notes = list(dict.fromkeys(self.notes))
+        self.frozen = True
 
     def _note_output(self, output: Any) -> None:
-        if output.get("output_type") != "error":
+        """The one note that is taken from a student's output: which module is missing."""
+        if output.get("output_type") != "error" or output.get("ename") != "ModuleNotFoundError":
             return
-        name, text = output.get("ename"), str(output.get("evalue"))
-        if name == "Stopped":
-            self.notes.append(f"A cell was ended by the grader: {text}.")
-        elif name == "ModuleNotFoundError" and (found := _MISSING_MODULE.search(text)):
+        if found := _MISSING_MODULE.search(str(output.get("evalue"))):
             self.notes.append(f"Not in the course environment: {found.group(1)}.")
 
     async def _probe(self) -> None:
@@ -305,8 +312,12 @@ class Attempt:
             return ""
         answers = [c for c in self.notebook.cells if cells.role(c) == cells.ANSWER]
         source = next((c.source for c in answers if cells.task(c) == task), "")
-        line = source_line(source, test.line)
-        return f"{test.message}: {line.strip()[:200]}" if line else test.message
+        short = len(source.splitlines()) <= MAX_LINES_NAMED
+        line = source_line(source, test.line) if short else None
+        if line is None:
+            # The number is the student's word; where no such line is, it could be anything.
+            return test.message.split(" at line ")[0]
+        return f"{test.message}: {line.strip()[:200]}"
 
     def _seconds_left(self) -> float:
         """Wall time that the submission still has; what others took from it is given back."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+from html import escape
 from typing import Any
 
 import nbformat
@@ -21,8 +22,9 @@ from PIL import Image
 MAX_TEXT = 100_000
 MAX_OUTPUTS = 200
 MAX_IMAGE_BYTES = 3_000_000
-MAX_IMAGE_PIXELS = 20_000_000
+MAX_IMAGE_PIXELS = 16_000_000
 MAX_IMAGES_BYTES = 10_000_000
+MAX_PIXELS = 40_000_000  # of all images of a notebook
 TAGS = {
     *("a", "abbr", "b", "blockquote", "br", "caption", "code", "col", "colgroup", "dd", "del"),
     *("details", "div", "dl", "dt", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "i", "ins"),
@@ -35,18 +37,35 @@ _ESCAPE_NOT_COLOUR = re.compile(r"\x1b(?!\[[0-9;]*m)")
 _BLANK_LINES = re.compile(r"\n\s*\n")
 _HEADING_ANCHOR = re.compile(r"<a [^>]*>¶</a>")
 #: MathJax commands that make links, attributes or load code.
-_MATHJAX = re.compile(r"\\(href|url|style|class|cssId|require|data|mmlToken|html\w*)(?![A-Za-z])")
+_MATHJAX = re.compile(
+    r"\\(href|url|style|class|cssId|require|data|bbox|mmlToken|html\w*)(?![A-Za-z])"
+)
+#: The Markdown parser looks for the end of each of these through all that follows.
+_MATH_BEGIN = re.compile(r"\\begin\b")
+MAX_MATH_BEGINS = 100
 
 
 def clean_html(html: str) -> str:
     """HTML without scripts, styles, handlers, forms, frames, images or links but http(s) ones."""
-    return nh3.clean(
-        _MATHJAX.sub(r"\1", html[:MAX_TEXT]),
+    cleaned = nh3.clean(
+        html[:MAX_TEXT],
         tags=TAGS,
         attributes=ATTRIBUTES,
         url_schemes={"http", "https", "mailto"},
         link_rel="noopener noreferrer nofollow",
     )
+    # Last, because entities and comments could hide a command from whoever looks sooner.
+    return _MATHJAX.sub(r"\1", cleaned)
+
+
+def plain_line(text: str) -> str:
+    """Plain text on one line, in which MathJax finds no command that could do harm."""
+    return _MATHJAX.sub(r"\1", " ".join(clean_text(text).split()))
+
+
+def text_html(text: str) -> str:
+    """The same as HTML."""
+    return escape(plain_line(text))
 
 
 def clean_text(text: Any) -> str:
@@ -62,11 +81,27 @@ def clean_text(text: Any) -> str:
 
 def clean_markdown(source: str) -> str:
     """A student's markdown, rendered and sanitised, as one HTML block without a blank line in it."""
-    html = _HEADING_ANCHOR.sub("", clean_html(markdown2html(clean_text(source))))
+    text = clean_text(source)
+    if len(_MATH_BEGIN.findall(text)) > MAX_MATH_BEGINS:
+        text = _MATH_BEGIN.sub("begin", text)
+    html = _HEADING_ANCHOR.sub("", clean_html(markdown2html(text)))
     return f"<div>{_BLANK_LINES.sub(chr(10) + '&#10;' + chr(10), html.strip())}</div>"
 
 
-def clean_image(data: Any, kind: str) -> str | None:
+class PixelBudget:
+    """How many pixels of one notebook's images are still decoded: that takes our time, not theirs."""
+
+    def __init__(self, pixels: int = MAX_PIXELS) -> None:
+        self.left = pixels
+
+    def spend(self, pixels: int) -> bool:
+        """Take so many, if they are left."""
+        enough = pixels <= self.left
+        self.left -= pixels if enough else 0
+        return enough
+
+
+def clean_image(data: Any, kind: str, budget: PixelBudget | None = None) -> str | None:
     """A base64 image decoded and encoded again as PNG; None where it is no such image."""
     if isinstance(data, list):
         data = "".join(part for part in data if isinstance(part, str))
@@ -75,7 +110,8 @@ def clean_image(data: Any, kind: str) -> str | None:
     try:
         raw = base64.b64decode(data, validate=False)
         image = Image.open(io.BytesIO(raw), formats=[kind])
-        if image.width * image.height > MAX_IMAGE_PIXELS:
+        pixels = image.width * image.height
+        if pixels > MAX_IMAGE_PIXELS or (budget is not None and not budget.spend(pixels)):
             return None
         image.load()
         target = io.BytesIO()
@@ -86,9 +122,12 @@ def clean_image(data: Any, kind: str) -> str | None:
     return encoded if len(encoded) <= MAX_IMAGE_BYTES * 4 // 3 else None
 
 
-def clean_outputs(outputs: list[Any]) -> list[NotebookNode]:
-    """The outputs of one cell with everything dangerous left out."""
-    cleaned, budget = [], MAX_IMAGES_BYTES
+def clean_outputs(outputs: list[Any], pixels: PixelBudget | None = None) -> list[NotebookNode]:
+    """The outputs of one cell with everything dangerous left out.
+
+    pixels: what all images of the notebook may have together; a cell's own budget when not given.
+    """
+    cleaned, budget, pixels = [], MAX_IMAGES_BYTES, pixels or PixelBudget()
     for output in outputs[:MAX_OUTPUTS]:
         kind = output.get("output_type") if isinstance(output, dict) else None
         if kind == "stream":
@@ -98,7 +137,7 @@ def clean_outputs(outputs: list[Any]) -> list[NotebookNode]:
         elif kind == "error":
             cleaned.append(_clean_error(output))
         elif kind in ("display_data", "execute_result"):
-            data = _clean_bundle(output.get("data"), budget)
+            data = _clean_bundle(output.get("data"), budget, pixels)
             budget -= len(data.get("image/png", ""))
             if data:
                 cleaned.append(nbformat.v4.new_output("display_data", data=data))
@@ -120,11 +159,11 @@ def _clean_error(output: dict[str, Any]) -> NotebookNode:
     )
 
 
-def _clean_bundle(bundle: Any, budget: int) -> dict[str, str]:
+def _clean_bundle(bundle: Any, budget: int, pixels: PixelBudget) -> dict[str, str]:
     if not isinstance(bundle, dict):
         return {}
     for mime, kind in (("image/png", "PNG"), ("image/jpeg", "JPEG")):
-        image = clean_image(bundle.get(mime), kind) if mime in bundle else None
+        image = clean_image(bundle.get(mime), kind, pixels) if mime in bundle else None
         if image and len(image) <= budget:
             return {"image/png": image}
     data = {}

@@ -52,12 +52,17 @@ class WireError(ValueError):
 
 @dataclass(frozen=True)
 class WireLimits:
-    """How much of a frame is believed: bytes of JSON and of tensors, depth, number of values."""
+    """How much of a frame is believed: bytes of JSON and of tensors, depth, number of values.
+
+    hashed: members of sets and keys of dicts that are no text. Numbers can be chosen to share one
+    hash, and then the time to put them into a set grows with the square of how many there are.
+    """
 
     json_bytes: int = 8 << 20
     tensor_bytes: int = 256 << 20
     depth: int = 32
     values: int = 200_000
+    hashed: int = 5_000
     dimensions: int = 16
 
 
@@ -246,6 +251,7 @@ class Decoder:
         self._dereference = dereference
         self._limits = limits or WireLimits()
         self._values = 0
+        self._hashed = 0
 
     def decode(self, node: Any, depth: int = 0) -> Any:
         """The value of a node; raises WireError for anything that `Encoder` does not write."""
@@ -267,6 +273,8 @@ class Decoder:
         ((tag, content),) = node.items()
         try:
             return self._tagged(tag, content, depth + 1)
+        except WireError:
+            raise
         except (TypeError, ValueError, IndexError, KeyError, OverflowError) as error:
             raise WireError(f"A malformed value: {type(error).__name__}.") from error
 
@@ -291,12 +299,20 @@ class Decoder:
         if tag == "tuple" and isinstance(content, list):
             return tuple(self.decode(part, depth) for part in content)
         if tag == "set" and isinstance(content, list):
-            return {self.decode(part, depth) for part in content}
+            return {self._hashable(part, depth) for part in content}
         if tag == "dict" and isinstance(content, list):
-            return {self.decode(k, depth): self.decode(v, depth) for k, v in content}
+            return {self._hashable(k, depth): self.decode(v, depth) for k, v in content}
         if tag in ("handle", "callback"):
             return self._dereference(tag, content)
         raise WireError("A value of unknown form.")
+
+    def _hashable(self, node: Any, depth: int) -> Any:
+        value = self.decode(node, depth)
+        if not isinstance(value, str):
+            self._hashed += 1
+            if self._hashed > self._limits.hashed:
+                raise WireError("A value has too many keys that are no text.")
+        return value
 
 
 def _int_node(value: int) -> Any:
@@ -380,7 +396,8 @@ def _place(entry: Any, limits: WireLimits) -> tuple[torch.dtype, list[int], int,
     sizes = [*shape, start, stop]
     if len(shape) > limits.dimensions or any(type(n) is not int or n < 0 for n in sizes):
         raise WireError("A malformed tensor shape.")
-    if any(n > 1 << 40 for n in sizes):
+    # An empty tensor may still have strides that overflow.
+    if any(n > 1 << 40 for n in sizes) or math.prod(max(n, 1) for n in shape) > 1 << 48:
         raise WireError("A tensor shape is too large.")
     if math.prod(shape) * dtype.itemsize != stop - start or (
         stop > start and start % dtype.itemsize
