@@ -171,7 +171,17 @@ class SandboxKernelClient(AsyncKernelClient):
 
     jupyter_client's own waits a fifth of a second for silence. Here the last message of a request
     on the output channel, "idle", tells that both channels are connected.
+
+    Its context is its own: a client does not take over its manager's, nor what limits that has.
     """
+
+    def _context_default(self) -> zmq.asyncio.Context:
+        self._created_context = True
+        context = zmq.asyncio.Context()
+        longest = getattr(self.parent, "max_message_bytes", MAX_MESSAGE_BYTES)
+        context.setsockopt(zmq.MAXMSGSIZE, longest)
+        context.setsockopt(zmq.LINGER, 0)
+        return context
 
     async def wait_for_ready(self, timeout: float | None = None) -> None:
         """Wait until the kernel answers; raises RuntimeError when it is dead or takes too long."""
@@ -234,13 +244,6 @@ class SandboxKernelManager(AsyncKernelManager):
             display_name="steerlab sandbox",
             metadata={"kernel_provisioner": {"provisioner_name": "steerlab-sandbox"}},
         )
-
-    def _context_default(self) -> zmq.asyncio.Context:
-        self._created_context = True
-        context = zmq.asyncio.Context()
-        context.setsockopt(zmq.MAXMSGSIZE, self.max_message_bytes)
-        context.setsockopt(zmq.LINGER, 0)
-        return context
 
 
 def kernel_manager(
