@@ -53,9 +53,10 @@ c.LatePenalty.course_folder = str(here)
 
 # The feedback page: nbgrader's own with the tasks named, and with nothing in it that runs or loads.
 c.GenerateFeedback.exporter_class = PageExporter
-c.HTMLExporter.template_name = "steerlab_feedback"
-c.HTMLExporter.exclude_anchor_links = True
-c.HTMLExporter.extra_template_basedirs = [autograder.TEMPLATES]
+# (Not HTMLExporter: formgrader's pages are made by that one.)
+c.PageExporter.template_name = "steerlab_feedback"
+c.PageExporter.exclude_anchor_links = True
+c.PageExporter.extra_template_basedirs = [autograder.TEMPLATES]
 
 # What the pipeline makes is checked once at its end, not after every step.
 c.NotebookExporter.optimistic_validation = True
