@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ..course import Course, CourseError, CourseFolder, load_course, open_folder
 from ..terminal import (
@@ -133,7 +134,7 @@ def print_changes(changes: list[Change]) -> None:
             remark = "left: the recorded mark is higher" if change.kept else ""
             table.add_row(change.student, task, shown(old), shown(new), remark)
         if change.problem:
-            table.add_row(change.student, "", "", "", f"not graded: {change.problem}")
+            table.add_row(change.student, "", "", "", plain(f"not graded: {change.problem}"))
     if table.row_count:
         wide_enough().print(table)
 
@@ -148,8 +149,13 @@ def print_rows(rows: list[Row]) -> None:
     table.add_column("status", overflow="fold")
     for row in rows:
         score = "–" if row.score is None else f"{points_text(row.score)}/{points_text(row.points)}"
-        table.add_row(row.student, score, row.remark)
+        table.add_row(plain(row.student), score, plain(row.remark))
     wide_enough().print(table)
+
+
+def plain(text: str) -> Text:
+    """Text as a terminal shows it: what quotes a file's name may hold markup and control codes."""
+    return Text("".join(sign for sign in text if sign.isprintable()))
 
 
 def wide_enough() -> Console:
