@@ -113,6 +113,7 @@ class Attempt:
         self.kernel: KernelRun | None = None
         self.student: Student
         self.fatal: set[int] = set()
+        self.stopped: set[int] = set()  # the course's own cells that were ended for their time
         self.with_explore = False
         self.frozen = False
         self.restarts = 0
@@ -174,7 +175,9 @@ class Attempt:
         return [
             index
             for index, cell in enumerate(notebook.cells)
-            if cell.cell_type == "code" and cells.role(cell) in roles and index not in self.fatal
+            if cell.cell_type == "code"
+            and cells.role(cell) in roles
+            and index not in self.fatal | self.stopped
         ]
 
     async def _execute(self, notebook: NotebookNode, index: int) -> CellFate:
@@ -183,6 +186,9 @@ class Attempt:
         if self._seconds_left() <= 0:
             return CellFate("skipped")
         fate = await kernel.execute(cell, index, self._seconds_left())
+        if fate.reason and cells.role(cell) == cells.AUTHOR:
+            # A check that waited for an endless answer: in a new process it would wait again.
+            self.stopped.add(index)
         taken = CellFate("ok")
         if not fate.fatal and cells.role(cell) == cells.ANSWER:
             taken = await kernel.take(str(cells.task(cell)), cell)
