@@ -70,3 +70,5 @@ def regrade(batch: Batch, apply: bool = False, never_lower: bool = False) -> Ite
             yield Change(student, old, new, problem, False, not problem, row.machinery_failed)
         else:
             yield change
+    if apply:
+        batch.settle()
