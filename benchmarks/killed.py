@@ -52,7 +52,15 @@ def new_class(root: Path, course: Course, secret: str | None) -> CourseFolder:
 
 def grade(folder: CourseFolder, kill_after: float | None = None) -> float:
     """Wall seconds of `autograder grade`, killed after so many seconds if it still runs."""
-    command = [PROGRAM, "grade", "01_toy", "--course", folder.root, "--workers", "2"]
+    command: list[str | Path] = [
+        PROGRAM,
+        "grade",
+        "01_toy",
+        "--course",
+        folder.root,
+        "--workers",
+        "2",
+    ]
     started = time.monotonic()
     process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
