@@ -43,7 +43,7 @@ SWITCHES = [
     "--disable-plugin-autoload",
     "--noconftest",
     "--assert=plain",
-    "--capture=no",
+    "--capture=sys",
     "--import-mode=importlib",
     "-c",
     os.devnull,
