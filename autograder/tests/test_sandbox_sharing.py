@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -14,7 +16,7 @@ import pytest
 from autograder.probe import CallLimits, StudentDead
 from autograder.sandbox import Limits
 from autograder.sandbox.gate import Gate, listener
-from autograder.sandbox.groups import Groups
+from autograder.sandbox.groups import Groups, remove_stale
 from conftest import Notebook
 
 FLOODS = {
@@ -134,6 +136,23 @@ def groups():
     yield found
     found.close()
     assert not any(folder.exists() for folder in found.folders)
+
+
+def test_groups_in_use_are_left_alone_and_those_of_killed_graders_removed(groups):
+    (first, *_) = groups.folders
+    group = groups.make()
+    killed = "import os, signal\nfrom autograder.sandbox.groups import Groups\n" + (
+        "found = Groups.find(); found.make()\nprint(*found.folders, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    run = subprocess.run([sys.executable, "-c", killed], capture_output=True, text=True)
+    left = [Path(path) for path in run.stdout.split()]
+    assert left
+    assert all(path.exists() for path in left)
+    for folder in (*left, first):
+        remove_stale(folder.parent)
+    assert not any(path.exists() for path in left)
+    assert all(path.exists() for path in (*groups.folders, *group.folders))
 
 
 def test_a_process_in_a_group_cannot_have_more_memory_than_the_group(groups):

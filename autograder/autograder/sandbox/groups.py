@@ -6,6 +6,7 @@ that the grader is in. Where that cannot be had, the monitor's watchdog bounds m
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import os
 import signal
@@ -40,6 +41,7 @@ class Groups:
                     _open_to_children(folder)
                 (folder / name).mkdir()
                 made.append(folder / name)
+                _held[folder / name] = _locked(folder / name)
                 if version == 2:
                     _enable(folder / name)
                 # All kernels together may have every core; among them each has the same share.
@@ -69,6 +71,9 @@ class Groups:
             with suppress(OSError):
                 _remove([child for child in folder.iterdir() if child.is_dir()])
         _remove(self.folders)
+        for folder in self.folders:
+            if (lock := _held.pop(folder, None)) is not None:
+                os.close(lock)
 
 
 class Group:
@@ -106,15 +111,37 @@ class Group:
 
 LIMITS = ("memory.max", "memory.limit_in_bytes")
 _numbers = itertools.count()
+#: Locks on the folders of this process's groups, by which others know them to be in use.
+_held: dict[Path, int] = {}
 
 
 def remove_stale(parent: Path) -> None:
-    """Remove the groups of graders that are gone (killed)."""
-    for folder in parent.glob(f"{PREFIX}*"):
-        owner = folder.name.removeprefix(PREFIX).partition("-")[0]
-        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
-            _remove([child for child in folder.iterdir() if child.is_dir()])
-            _remove([folder])
+    """Remove the groups of graders that are gone (killed): nobody holds their lock.
+
+    Not by process number: a grader in another container has other numbers, or the same ones. What
+    still has processes in it stays.
+    """
+    for folder in parent.glob(f"{PREFIX}[0-9]*"):
+        with suppress(OSError):
+            lock = _locked(folder)
+            try:
+                for child in folder.iterdir():
+                    if child.is_dir():
+                        child.rmdir()
+                folder.rmdir()
+            finally:
+                os.close(lock)
+
+
+def _locked(folder: Path) -> int:
+    """A descriptor that holds a folder's lock; raises OSError when another process holds it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def _own_folders(mounts: str, own: str) -> Iterator[tuple[Path, int]]:
@@ -186,6 +213,7 @@ def _count_of_kills(folder: Path) -> int:
 
 
 def _remove(folders: tuple[Path, ...] | list[Path]) -> None:
+    """Remove groups of this process's own, ending what is still in them."""
     deadline = time.monotonic() + REMOVE_SECONDS
     for folder in folders:
         while folder.exists():
@@ -195,6 +223,7 @@ def _remove(folders: tuple[Path, ...] | list[Path]) -> None:
                 if time.monotonic() > deadline:
                     break
                 with suppress(OSError):
-                    for number in (folder / "cgroup.procs").read_text().split():
-                        os.kill(int(number), signal.SIGKILL)
+                    for number in map(int, (folder / "cgroup.procs").read_text().split()):
+                        if number > 0:  # 0 stands for a process that is not seen from here
+                            os.kill(number, signal.SIGKILL)
                 time.sleep(0.01)
