@@ -600,8 +600,15 @@ def as_asked(n_prompt, n_new, use_cache):
     "best token after the last one, and return the prompt's tokens followed by the new ones.",
 )
 def test_without_a_cache_the_whole_text_is_fed_and_the_best_token_taken(student, model, rng):
+    newest = []
+
+    def look(logits, start, n_tokens):
+        newest.append(logits[0, -1].double())
+        return logits
+
     for n_new in (1, draw(rng, 4, 7)):
-        prompt, passes = a_prompt(rng), Passes()
+        prompt, passes = a_prompt(rng), Passes("unembed.hook_out", look)
+        newest.clear()
         tokens = generated(student, prompt, passes, n_new, False)
         given = model.to_tokens(prompt)[0]
         assert tokens[: len(given)].tolist() == given.tolist()
@@ -611,6 +618,9 @@ def test_without_a_cache_the_whole_text_is_fed_and_the_best_token_taken(student,
         assert made == n_new or stopped
         assert passes.asked == as_asked(len(given), made, False)
         assert is_greedy(tokens, len(given))
+        # An old cache that is handed on, too, seldom changes the best token, but it does the logits.
+        expected = reference_logits(tokens)[len(given) - 1 : -1]
+        assert bool(((torch.stack(newest) - expected).abs() <= LOGIT_TOLERANCE).all())
 
 
 @task(
