@@ -1,10 +1,4 @@
-"""The pictures of the course.
-
-Each function draws one figure from numbers that the caller has measured, labels every axis with
-its unit, and prints below the axes how many things were measured and when (`n`, `provenance`). A
-figure that takes a `prediction` stays undrawn until that is filled, and then shows prediction and
-measurement together. Missing values are `None` or NaN and leave a gap.
-"""
+"""The figures of assignment 01_mean_diff."""
 
 from __future__ import annotations
 
@@ -12,19 +6,23 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from steerlab.plots.figure import (
+    AGAINST,
+    COMPUTED_NOW,
+    GUESS,
+    NEUTRAL,
+    SERIES,
+    TOWARDS,
+    Numbers,
+    caption,
+    finish,
+    floats,
+    waits,
+)
 from steerlab.predict import Prediction
-
-Numbers = Sequence[float | None]
-
-# Colours that stay apart for colour-blind readers (Okabe and Ito 2008).
-TOWARDS, AGAINST, NEUTRAL, GUESS = "#0072B2", "#D55E00", "#666666", "#CC79A7"
-SERIES = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#000000")
-COMPUTED_NOW = "computed now"
 
 
 def bos_angle(
@@ -38,11 +36,11 @@ def bos_angle(
 
     angles: for each data set one angle in degrees for each layer.
     """
-    if _waits(prediction):
+    if waits(prediction):
         return
     fig, ax = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
     for (name, values), colour in zip(angles.items(), SERIES, strict=False):
-        ax.plot(range(len(values)), _floats(values), "o-", color=colour, label=name)
+        ax.plot(range(len(values)), floats(values), "o-", color=colour, label=name)
     if prediction is not None and isinstance(prediction.answer, float):
         ax.axhline(prediction.answer, color=GUESS, ls="--", label="your prediction")
     ax.set_xticks(range(max(len(values) for values in angles.values())))
@@ -51,7 +49,7 @@ def bos_angle(
     ax.set_xlabel("layer (residual stream before block)")
     ax.set_ylabel("angle between the vectors\nwith and without BOS (degrees)")
     ax.set_title("Does BOS cancel in a mean difference?")
-    _finish(fig, ax, n, provenance)
+    finish(fig, ax, n, provenance)
 
 
 def changed_tokens(
@@ -66,10 +64,10 @@ def changed_tokens(
     shares: for each position set, the share of prompts whose k-th new token differs, k = 1, 2, ….
     A prediction is a choice among "1", "2", …: the first token that positions="generated" changes.
     """
-    if _waits(prediction):
+    if waits(prediction):
         return
     modes = list(shares)
-    values = 100 * np.array([_floats(shares[mode]) for mode in modes])
+    values = 100 * np.array([floats(shares[mode]) for mode in modes])
     fig, ax = plt.subplots(figsize=(6.8, 1.6 + 0.5 * len(modes)), layout="constrained")
     image = ax.imshow(values, vmin=0, vmax=100, cmap="cividis", aspect="auto")
     for row, column in np.ndindex(*values.shape):
@@ -105,7 +103,7 @@ def changed_tokens(
         key = Line2D([], [], color=GUESS, lw=2.5, ls="--", label="your prediction")
         fig.legend(handles=[key], loc="outside lower left", frameon=False, fontsize=8)
     fig.colorbar(image, ax=ax, label="prompts (%)")
-    _caption(fig, n, provenance)
+    caption(fig, n, provenance)
 
 
 def dose_sweep(
@@ -126,14 +124,14 @@ def dose_sweep(
     nll_rise: nats per token above the unsteered completions. controls: scores of other directions
     at the same doses, None where not measured. usable: the rise up to which a dose is usable.
     """
-    if _waits(prediction):
+    if waits(prediction):
         return
     fig, (top, bottom) = plt.subplots(
         2, 1, figsize=(6.4, 5.2), sharex=True, height_ratios=[3, 2], layout="constrained"
     )
-    top.plot(doses, _floats(scores), "o-", color=TOWARDS, label="mean difference")
+    top.plot(doses, floats(scores), "o-", color=TOWARDS, label="mean difference")
     for (name, values), colour in zip((controls or {}).items(), SERIES[1:], strict=False):
-        shown = _floats(values)
+        shown = floats(values)
         there = ~np.isnan(shown)
         top.plot(np.asarray(doses)[there], shown[there], "s:", ms=4, color=colour, label=name)
     if prediction is not None and isinstance(prediction.answer, tuple):
@@ -141,7 +139,7 @@ def dose_sweep(
     top.set_ylim(-0.03, 1.03)
     top.set_ylabel(score_label)
     top.legend(frameon=False, fontsize=8)
-    bottom.plot(doses, _floats(nll_rise), "o-", color=AGAINST)
+    bottom.plot(doses, floats(nll_rise), "o-", color=AGAINST)
     bottom.axhline(usable, color=NEUTRAL, ls=":", lw=1)
     bottom.text(
         max(doses), usable, "usable below", color=NEUTRAL, fontsize=8, ha="right", va="bottom"
@@ -151,7 +149,7 @@ def dose_sweep(
     for ax in (top, bottom):
         ax.axvline(0, color=NEUTRAL, lw=0.5)
         ax.spines[["top", "right"]].set_visible(False)
-    _caption(fig, n, provenance)
+    caption(fig, n, provenance)
 
 
 def control_histogram(
@@ -181,7 +179,7 @@ def control_histogram(
     ax.spines[["top", "right"]].set_visible(False)
     # Above the axes: inside, it would lie on one of the two lines.
     fig.legend(loc="outside upper center", ncols=4, frameon=False, fontsize=8)
-    _caption(fig, n, provenance)
+    caption(fig, n, provenance)
 
 
 def both_ways(
@@ -201,7 +199,7 @@ def both_ways(
     """
     fig, ax = plt.subplots(figsize=(7.2, 1.5 + 0.45 * len(rows)), layout="constrained")
     for y, (name, ends) in enumerate(rows.items()):
-        low, high = _floats(ends)
+        low, high = floats(ends)
         ax.plot([low, high], [y, y], color=NEUTRAL, lw=1, zorder=1)
         ax.scatter([low], [y], color=AGAINST, s=55, zorder=2, label=f"dose −{dose:g}")
         ax.scatter([high], [y], color=TOWARDS, s=55, zorder=2, label=f"dose +{dose:g}")
@@ -218,27 +216,4 @@ def both_ways(
     once = dict(zip(labels, handles, strict=True))
     fig.legend(once.values(), once.keys(), loc="outside upper right", ncols=3, frameon=False)
     ax.spines[["top", "right"]].set_visible(False)
-    _caption(fig, n, provenance)
-
-
-def _waits(prediction: Prediction | None) -> bool:
-    """Say what an undrawn figure waits for."""
-    if prediction is None or prediction.filled:
-        return False
-    print(prediction.waiting())
-    return True
-
-
-def _floats(values: Numbers) -> np.ndarray:
-    return np.array([np.nan if value is None else float(value) for value in values])
-
-
-def _finish(fig: Figure, ax: Axes, n: str, provenance: str) -> None:
-    ax.legend(frameon=False, fontsize=8)
-    ax.spines[["top", "right"]].set_visible(False)
-    _caption(fig, n, provenance)
-
-
-def _caption(fig: Figure, n: str, provenance: str) -> None:
-    """n and when it was computed, below the axes."""
-    fig.supxlabel(f"n = {n} · {provenance}", x=0.99, ha="right", fontsize=8, color=NEUTRAL)
+    caption(fig, n, provenance)
