@@ -11,10 +11,10 @@ from datetime import datetime
 from statistics import fmean
 
 import psutil
-from autograder.cellrunner import KernelRun
 from autograder.course import CourseFolder, load_course
+from autograder.grading.cellrunner import KernelRun
+from autograder.grading.work import sandbox_settings
 from autograder.sandbox import Sandbox
-from autograder.work import sandbox_settings
 from nbformat import NotebookNode
 
 from autograder import cells

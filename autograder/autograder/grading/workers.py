@@ -17,24 +17,34 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..course import Assignment, Course, CourseError
+from ..sandbox import Sandbox, sandbox_for
 from . import work
-from .course import Assignment, Course, CourseError
-from .sandbox import Sandbox, sandbox_for
 from .work import Job
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-    from .results import Result
+    from ..results import Result
 
-WARM = "autograder.warm"  # what the workers' parent imports
+WARM = "autograder.grading.warm"  # what the workers' parent imports
+PRELOAD = "STEERLAB_PRELOAD"  # and the variable that names the model for it to load
 LOCAL = {
     "distributed.worker.multiprocessing-method": "forkserver",
     "distributed.scheduler.http.routes": [],  # no page to look at: the progress bar tells
     "distributed.worker.http.routes": [],
 }
 CONNECT_SECONDS = 15
+WORKER_MB = 700  # what a worker takes itself
 QUIET = ("distributed", "distributed.nanny", "distributed.worker", "distributed.scheduler")
+
+
+def fitting(processors: int, submission_mb: int, free_mb: float) -> int:
+    """How many workers the free memory bears, up to one for each processor and at least one.
+
+    Each may have a submission that takes all it is allowed, beside the worker's own process.
+    """
+    return max(1, min(processors, int(free_mb // (submission_mb + WORKER_MB))))
 
 
 class WorkersGone(CourseError):
@@ -46,7 +56,8 @@ class WorkersGone(CourseError):
 class Workers:
     """`with Workers(...) as workers:` processes that grade submissions, and their sandbox.
 
-    count: local processes; scheduler: an address to use instead, whose workers have the course.
+    count: local processes (default: one for each core, as far as memory goes); scheduler: an
+    address to use instead, whose workers have the course.
     allow_weaker: a lower level of isolation will do where the full one cannot be had.
     """
 
@@ -62,7 +73,7 @@ class Workers:
         self.settings = work.sandbox_settings(
             course, assignment, *private, allow_weaker=allow_weaker
         )
-        self.count = count or os.cpu_count() or 1
+        self._count, self._submission_mb = count, course.limits.memory_mb
         self.scheduler = scheduler
         self.sandbox: Sandbox | None = None
         self._client: Client | None = None
@@ -82,6 +93,7 @@ class Workers:
             self._closing.callback(self.sandbox.stop)
             self.sandbox.launch()  # it imports for itself, and so does the workers' parent
             multiprocessing.get_context("forkserver").set_forkserver_preload([WARM])
+            os.environ[PRELOAD] = self.settings.preload
             forkserver.ensure_running()
 
     def start(self) -> None:
@@ -96,15 +108,19 @@ class Workers:
     def _local(self) -> Client:
         # Imported here, when the sandbox and the workers' parent are importing already.
         import dask
+        import psutil
+        from dask.system import CPU_COUNT  # what a container leaves of them
         from distributed import Client, LocalCluster
         from distributed.security import Security
+        from distributed.system import MEMORY_LIMIT
 
         for name in QUIET:
             logging.getLogger(name).setLevel(logging.CRITICAL)
+        free_mb = min(psutil.virtual_memory().available, MEMORY_LIMIT) / 2**20
         scratch = tempfile.TemporaryDirectory(prefix="steerlab-workers-")
         with dask.config.set(LOCAL):
             cluster = LocalCluster(
-                n_workers=self.count,
+                n_workers=self._count or fitting(CPU_COUNT, self._submission_mb, free_mb),
                 threads_per_worker=1,
                 security=Security.temporary(),
                 local_directory=self._closing.enter_context(scratch),
@@ -147,7 +163,7 @@ class Workers:
             return
         from distributed import as_completed
 
-        from .results import Result
+        from ..results import Result
 
         for future in as_completed(list(self._sent)):
             if future.status == "cancelled":

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ..results import GRADED, Result
 from .bank import EQUIVALENT, Mistake, MutantId, survivor_entry
 from .mutants import Mutant
-from .results import GRADED, Result
 
 #: The share of mutants that must lose points, of those that are not equivalent to the solution.
 MUTANTS_KILLED = 0.95

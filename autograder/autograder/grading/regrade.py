@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ..results import GRADED, Result
 from .grade import Batch
-from .results import GRADED, Result
 
 #: Scores that differ by less are equal: they are rounded to six decimals when they are stored.
 ROUNDING = 1e-6

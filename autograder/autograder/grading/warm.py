@@ -1,5 +1,5 @@
 """Imported once, by the process that local workers are forked from: all that grading needs,
-and the embedded model.
+and the model that the course's hidden tests use.
 
 One thread everywhere, and none running: a fork copies only the thread that makes it.
 """
@@ -7,14 +7,17 @@ One thread everywhere, and none running: a fork copies only the thread that make
 from __future__ import annotations
 
 import gc
+import os
 
 import distributed  # noqa: F401
 import torch
-from steerlab.models import preload
 
 from . import run, work  # noqa: F401
 
 torch.set_num_threads(1)
-preload("tiny")
+if name := os.environ.get("STEERLAB_PRELOAD"):
+    from steerlab.models import preload
+
+    preload(name)
 gc.collect()
 gc.freeze()  # pages that the collector never touches stay shared with every worker

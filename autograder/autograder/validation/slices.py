@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from nbformat import NotebookNode
 
-from . import cells
+from .. import cells
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from .course import Assignment, HandingIn
+from ..course import Assignment, HandingIn
 
 ON_TIME, LATE, UNKNOWN, NO_DUE_DATE = "on time", "late", "unknown", "no due date"
 DAY = 86_400

@@ -15,9 +15,9 @@ from html import escape
 import nbformat
 from nbformat import NotebookNode
 
-from . import cells
-from .matching import normalised
-from .results import Result, TaskResult
+from .. import cells
+from ..intake.matching import normalised
+from ..results import Result, TaskResult
 from .sanitize import clean_markdown, plain_line, text_html
 
 _TASK_HTML = """\

@@ -13,8 +13,8 @@ from nbgrader.api import Gradebook, MissingEntry, SubmittedAssignment
 from nbgrader.plugins import BasePlugin
 from traitlets import Unicode
 
+from ..course import Course, CourseFolder, load_course, open_folder
 from .attempts import Attempts
-from .course import Course, CourseFolder, load_course, open_folder
 from .lateness import penalty
 
 

@@ -16,18 +16,18 @@ from dataclasses import dataclass, field
 import nbformat
 from nbformat import NotebookNode
 
-from . import cells
+from .. import cells
+from ..build import read_source
+from ..course import Assignment, Course, CourseError
+from ..grading.trial import Trial
+from ..grading.work import Job
+from ..grading.workers import Workers
+from ..intake import clean_notebook
+from ..results import UNGRADED, Result, environment_of, notebook_text
 from .bank import Mistake, read_mistakes, read_survivors, survivors_file
-from .build import read_source
-from .course import Assignment, Course, CourseError
-from .intake import clean_notebook
 from .mutants import Mutant, mutants_of, sample
-from .results import UNGRADED, Result, environment_of, notebook_text
 from .slices import put_answer, slice_for
-from .trial import Trial
 from .verdict import Report, judge_ends, judge_mistake, judge_mutant, judge_mutants
-from .work import Job
-from .workers import Workers
 
 SOLUTION, RELEASE, SLICE = "the solution", "the release", "the solution's cell"
 #: Draws that one process sees: enough to share its start, few enough to keep all workers busy.

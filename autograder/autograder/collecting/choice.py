@@ -12,11 +12,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from ..course import Course, CourseFolder
+from ..intake import Clean
+from ..results import GRADED, Result
 from .attempts import Attempt, Attempts
-from .course import Course, CourseFolder
-from .intake import Clean
 from .lateness import penalty
-from .results import GRADED, Result
 
 #: A name, the clean notebook or why there is none, and the result or the machinery's failure.
 Outcome = tuple[str, Clean | Exception, Result | Exception]

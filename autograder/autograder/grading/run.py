@@ -19,11 +19,10 @@ from typing import Any
 
 from nbformat import NotebookNode
 
-from . import cells
-from .cellrunner import CellFate, KernelRun, MachineryFailed
-from .course import Assignment, Course
-from .intake import parsed
-from .probe import (
+from .. import cells
+from ..course import Assignment, Course
+from ..intake import parsed
+from ..probe import (
     CallLimits,
     HiddenTestsBroken,
     Student,
@@ -34,8 +33,9 @@ from .probe import (
     source_line,
     start_student,
 )
-from .results import GRADED, UNGRADED, Result, TaskResult, TestResult, key_at, notebook_text
-from .sandbox import KernelSource, SandboxUnavailable, level_of
+from ..results import GRADED, UNGRADED, Result, TaskResult, TestResult, key_at, notebook_text
+from ..sandbox import KernelSource, SandboxUnavailable, level_of
+from .cellrunner import CellFate, KernelRun, MachineryFailed
 from .sanitize import PixelBudget, clean_outputs
 from .trial import Trial, worst
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .course import Assignment, Course, CourseError
+from ..course import Assignment, Course, CourseError
 
 EQUIVALENT, SURVIVES = "equivalent: ", "survives: "
 MutantId = tuple[str, str, str, str, int]  # task, operator, line, what it becomes, occurrence

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 import nbformat
 from nbformat import NotebookNode
 
-from .course import Assignment, Course, CourseError, CourseFolder, load_course, open_folder
+from ..course import Assignment, Course, CourseError, CourseFolder, load_course, open_folder
+from ..intake import Clean
+from ..ledger import Ledger
+from ..results import GRADED, Result, Store, environment_of, key_at, notebook_text, result_key
+from ..sandbox import FULL, WEAKER, Sandbox, level_of, levels_down_to, sandbox_for
 from .feedback import graded_notebook
-from .intake import Clean
-from .ledger import Ledger
-from .results import GRADED, Result, Store, environment_of, key_at, notebook_text, result_key
-from .sandbox import FULL, WEAKER, Sandbox, level_of, levels_down_to, sandbox_for
 from .work import Job, sandbox_settings
 
 if TYPE_CHECKING:

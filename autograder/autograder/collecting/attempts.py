@@ -19,10 +19,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from .archives import folder_contents
-from .course import Course, CourseError, CourseFolder
+from ..course import Course, CourseError, CourseFolder
+from ..intake.archives import folder_contents
+from ..results import write_whole
 from .lateness import ON_TIME, Timing, timing
-from .results import write_whole
 from .roster import Person, read_roster
 
 TIMESTAMP = "timestamp.txt"

@@ -8,8 +8,8 @@ from difflib import SequenceMatcher
 
 from nbformat import NotebookNode
 
-from . import cells
-from .cells import Slot
+from .. import cells
+from ..cells import Slot
 from .python_source import definition, same_code
 
 #: Two sources at least this alike (difflib ratio) are taken for one cell, edited.

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from .course import Course, CourseError, CourseFolder
+from ..course import Course, CourseError, CourseFolder
+from ..intake import Refused, take_in
+from ..ledger import Ledger
+from ..results import GRADED, Result, notebook_digest
 from .feedback import task_text
-from .intake import Refused, take_in
-from .ledger import Ledger
-from .results import GRADED, Result, notebook_digest
 from .session import GradingSession
 
 ROUNDING = 1e-6

@@ -20,8 +20,8 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionComplete, DeadKernelError
 from nbformat import NotebookNode
 
-from .probe import take_code
-from .sandbox import ExitInfo, KernelFailed, KernelSource, SandboxKernelManager, kernel_manager
+from ..probe import take_code
+from ..sandbox import ExitInfo, KernelFailed, KernelSource, SandboxKernelManager, kernel_manager
 
 MAX_OUTPUT_BYTES = 4_000_000
 OUTPUTS = ("stream", "display_data", "execute_result", "error", "update_display_data")

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from .archives import Contents, Entry, Unreadable, opened
+from ..course import Course, CourseError, CourseFolder
+from ..intake.archives import Contents, Entry, Unreadable, opened
 from .attempts import TIMESTAMP, Attempts, Delivery
-from .course import Course, CourseError, CourseFolder
 from .downloads import Naming, NotMatched, Sent, any_zip, canvas, is_noise, moodle
 from .lateness import Timing
 from .roster import Person, Roster, read_roster

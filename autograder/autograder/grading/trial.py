@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from .course import Limits
-from .results import TaskResult
+from ..course import Limits
+from ..results import TaskResult
 
 
 @dataclass(frozen=True)

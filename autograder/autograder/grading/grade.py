@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .choice import Choice, Outcome
-from .course import Course, CourseError, CourseFolder
-from .intake import Clean, Refused, take_in
-from .ledger import Ledger
-from .results import GRADED, UNGRADED, Result, notebook_digest
-from .sandbox import SandboxUnavailable
+from ..collecting.choice import Choice, Outcome
+from ..course import Course, CourseError, CourseFolder
+from ..intake import Clean, Refused, take_in
+from ..ledger import Ledger
+from ..results import GRADED, UNGRADED, Result, notebook_digest
+from ..sandbox import SandboxUnavailable
 from .session import GradingSession
 from .work import Job
 from .workers import Workers
@@ -110,7 +110,7 @@ class Batch:
 
     def settle(self) -> None:
         """Bring times and late penalties in the gradebook up to date with what was recorded."""
-        from .late_penalty import settle
+        from ..collecting.late_penalty import settle
 
         settle(self.session.folder, self.session.course, self.assignment.id)
 
@@ -177,7 +177,7 @@ class Batch:
         """Who writes into the gradebook; opened with the first question."""
         if self._recorder is None:
             # Imported here: nbgrader takes seconds.
-            from .init import add_assignment
+            from ..init import add_assignment
             from .record import Recorder
 
             self._recorder = Recorder(self.session.folder, self.assignment.id)

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from nbformat import NotebookNode
 
-from . import cells
-from .cells import Slot
+from .. import cells
+from ..cells import Slot
 from .handed_in import Refused, new_cell, parse_notebook, read_submission
 from .matching import Match, match_cells, normalised, unanswered
 from .pulled_apart import pulled_apart

@@ -11,8 +11,8 @@ from itertools import pairwise
 import nbformat
 from nbformat import NotebookNode
 
-from . import cells
-from .cells import Slot
+from .. import cells
+from ..cells import Slot
 from .handed_in import new_cell
 from .matching import normalised
 from .python_source import compiles

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from .course import CourseError
+from ..course import CourseError
 from .downloads import Participant, Sent
 from .roster import csv_rows
 

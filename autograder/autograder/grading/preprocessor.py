@@ -14,10 +14,10 @@ from nbformat import NotebookNode
 from nbgrader.preprocessors import NbGraderPreprocessor
 from traitlets import Unicode
 
-from . import cells
-from .course import CourseError
-from .intake import Clean, Refused, clean_notebook
-from .results import GRADED, notebook_digest
+from .. import cells
+from ..course import CourseError
+from ..intake import Clean, Refused, clean_notebook
+from ..results import GRADED, notebook_digest
 
 
 class Ungraded(Exception):

@@ -23,11 +23,11 @@ from sqlalchemy import text
 from sqlalchemy.exc import SAWarning, SQLAlchemyError
 from traitlets.config import Config, PyFileConfigLoader
 
-from .course import CourseError, CourseFolder
+from ..course import CourseError, CourseFolder
+from ..gradebook import unreachable
+from ..intake import Clean
+from ..results import write_whole
 from .feedback import ungraded_page
-from .gradebook import unreachable
-from .intake import Clean
-from .results import write_whole
 
 # nbgrader's own queries provoke this; it means nothing to whoever reads the terminal.
 warnings.filterwarnings("ignore", "Object of type <Submitted", SAWarning)
@@ -46,11 +46,11 @@ def folder_config(folder: CourseFolder) -> Config:
         config.Autograde.get("autograde_preprocessors"),
     )
     for chain, needed in zip(chains, ("Intake", "SandboxExecute"), strict=True):
-        if not chain or chain[0] != f"autograder.preprocessor.{needed}":
+        if not chain or chain[0] != f"autograder.grading.preprocessor.{needed}":
             # With nbgrader's own lists, students' code would run here, outside every sandbox.
             raise CourseError(
                 f"{folder.root / 'nbgrader_config.py'} does not lead autograding through the "
-                f"sandbox: put autograder.preprocessor.{needed} first in its list again."
+                f"sandbox: put autograder.grading.preprocessor.{needed} first in its list again."
             )
     return config
 

@@ -19,14 +19,27 @@ from ruff.__main__ import find_ruff_bin
 
 #: CPython 3.11 counts the depth of syntax trees in one place for all threads.
 _one_parser = threading.Lock()
-_NO_PYTHON = (SyntaxError, ValueError, RecursionError, MemoryError)
+_NO_PYTHON = (
+    SyntaxError,
+    ValueError,
+    RuntimeError,
+    MemoryError,
+)  # a RecursionError is a RuntimeError
+#: IPython reads the whole cell anew for each of them: 400 take seconds.
+MAX_MAGICS = 100
+_SHELL_OR_MAGIC = re.compile(r"^[ \t]*(?:[\w, \t]+=[ \t]*)?[!%]", re.MULTILINE)
 #: Most cells of a class are the same cells.
 KEPT = 2000
 
 
 @lru_cache(KEPT)
 def transformed(source: str) -> str:
-    """A cell as plain Python: IPython's magics and shell lines rewritten."""
+    """A cell as plain Python: IPython's magics and shell lines rewritten.
+
+    Raises SyntaxError, RuntimeError, and ValueError where there are more such lines than anyone needs.
+    """
+    if len(_SHELL_OR_MAGIC.findall(source)) > MAX_MAGICS:
+        raise ValueError(f"more than {MAX_MAGICS} shell or magic lines in one cell")
     return TransformerManager().transform_cell(source)
 
 

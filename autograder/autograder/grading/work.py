@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .course import Assignment, Course, CourseError, load_course
-from .sandbox import KernelSource, Limits, Sandbox, Settings, SharedSandbox, Ticket, sandbox_for
+from ..course import Assignment, Course, CourseError, load_course
+from ..sandbox import KernelSource, Limits, Sandbox, Settings, SharedSandbox, Ticket, sandbox_for
 
 if TYPE_CHECKING:
     from .run import Runner
@@ -59,6 +59,7 @@ def sandbox_settings(
         hidden=(course.repository, *private),
         package=course.repository / "lib" / "steerlab",
         allow_weaker=allow_weaker,
+        preload=course.preload,
         limits=Limits(
             cpu_seconds=int(limits.submission_wall_seconds), memory_bytes=limits.memory_mb << 20
         ),
@@ -99,7 +100,7 @@ def _runner(job: Job) -> Runner:
 
 
 def _new_runner(job: Job) -> Runner:
-    from .results import environment_of
+    from ..results import environment_of
     from .run import Runner, check_tests
 
     here = load_course(job.repository if job.repository.is_dir() else None)

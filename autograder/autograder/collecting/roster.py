@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from .course import CourseError, CourseFolder
+from ..course import CourseError, CourseFolder
 
 COLUMNS = ("id", "name", "email", "lms_id", "section", "group", "extension_hours")
 _ID = re.compile(r"[\w@][\w@.-]*")
