@@ -9,15 +9,18 @@ from __future__ import annotations
 import gc
 import os
 
-import distributed  # noqa: F401
-import torch
+gc.disable()  # the search for garbage takes a tenth of the time of these imports
 
-from . import run, work  # noqa: F401
+import distributed  # noqa: F401, E402
+import torch  # noqa: E402
+
+from . import run, work  # noqa: F401, E402
 
 torch.set_num_threads(1)
 if name := os.environ.get("STEERLAB_PRELOAD"):
     from steerlab.models import preload
 
     preload(name)
+gc.enable()
 gc.collect()
 gc.freeze()  # pages that the collector never touches stay shared with every worker
