@@ -97,6 +97,17 @@ def test_every_pin_belongs_to_a_requirement_or_to_what_it_needs():
             assert "==" not in requirement
 
 
+@pytest.mark.parametrize(("folder", "package"), [("lib", "steerlab"), ("autograder", "autograder")])
+def test_an_installation_takes_every_package_along(folder, package):
+    text = (REPOSITORY / folder / "pyproject.toml").read_text("utf-8")
+    listed = set(tomllib.loads(text)["tool"]["setuptools"]["packages"])
+    found = {
+        ".".join(path.parent.relative_to(REPOSITORY / folder).parts)
+        for path in (REPOSITORY / folder / package).rglob("__init__.py")
+    }
+    assert found == listed
+
+
 def test_the_repository_stays_small():
     files = [path for path in tracked() if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 60_000_000
