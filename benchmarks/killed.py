@@ -4,7 +4,7 @@
 
 A small class (a toy assignment: no language model in its tests) is graded once in peace. Then,
 again and again in new course folders with the same secret, the whole process group gets SIGKILL at
-a random moment, and the same command runs to its end. Scores, pages, ledger and graded notebooks
+a random moment after a random number of submissions, and the same command runs to its end. Scores, pages, ledger and graded notebooks
 must be those of the undisturbed run. The last line is one JSON object: `kills`, `same`, `different`.
 """
 
@@ -50,8 +50,13 @@ def new_class(root: Path, course: Course, secret: str | None) -> CourseFolder:
     return folder
 
 
-def grade(folder: CourseFolder, kill_after: float | None = None) -> float:
-    """Wall seconds of `autograder grade`, killed after so many seconds if it still runs."""
+def recorded(folder: CourseFolder) -> int:
+    """How many submissions of a batch are recorded so far."""
+    return folder.ledger.read_text().count("\n") if folder.ledger.exists() else 0
+
+
+def grade(folder: CourseFolder, kill_at: tuple[int, float] | None = None) -> float:
+    """Wall seconds of `autograder grade`; kill_at: so many are recorded, and so many seconds on."""
     command: list[str | Path] = [
         PROGRAM,
         "grade",
@@ -63,16 +68,17 @@ def grade(folder: CourseFolder, kill_after: float | None = None) -> float:
     ]
     started = time.monotonic()
     process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
-    try:
-        _, said = process.communicate(timeout=kill_after)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
+    if kill_at is not None:
+        while recorded(folder) < kill_at[0] and process.poll() is None:
+            time.sleep(0.005)
+        time.sleep(kill_at[1])
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-    else:
-        if process.returncode != 0:
-            raise SystemExit(f"autograder grade failed:\n{said.decode()[-3000:]}")
+    elif process.communicate() and process.returncode != 0:
+        raise SystemExit(f"autograder grade failed with exit code {process.returncode}")
     return time.monotonic() - started
 
 
@@ -118,15 +124,16 @@ def main() -> None:
         same = 0
         for number in range(kills):
             folder = new_class(Path(scratch) / f"run-{number}", course, secret)
-            moment = moments.uniform(0.3 * seconds, seconds)
-            grade(folder, kill_after=moment)
-            done = folder.ledger.read_text().count("\n") if folder.ledger.exists() else 0
+            count = moments.randrange(8)
+            moment = moments.uniform(0.0, 1.0 if count else 0.9 * seconds)
+            grade(folder, kill_at=(count, moment))
+            done = recorded(folder)
             grade(folder)
             found = outcome(folder)
             differing = [name for name in expected if found[name] != expected[name]]
             same += not differing
             verdict = f"different in {', '.join(differing)}" if differing else "the same"
-            print(f"killed at {moment:.1f} s, {done} of 8 recorded: {verdict}", flush=True)
+            print(f"killed with {done} of 8 recorded: {verdict}", flush=True)
             shutil.rmtree(folder.root)
     print(json.dumps({"kills": kills, "same": same, "different": kills - same}))
 
