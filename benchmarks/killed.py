@@ -4,8 +4,9 @@
 
 A small class (a toy assignment: no language model in its tests) is graded once in peace. Then,
 again and again in new course folders with the same secret, the whole process group gets SIGKILL at
-a random moment after a random number of submissions, and the same command runs to its end. Scores, pages, ledger and graded notebooks
-must be those of the undisturbed run. The last line is one JSON object: `kills`, `same`, `different`.
+a random moment after a random number of submissions, and the same command runs to its end. Scores,
+pages, ledger and graded notebooks must be those of the undisturbed run. The last line is one JSON
+object: `kills`, `same`, `different`.
 """
 
 from __future__ import annotations
