@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import os
-import re
 import statistics
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +20,7 @@ from markupsafe import Markup, escape
 from .. import TEMPLATES, cells
 from ..course import Assignment, Course, CourseFolder
 from ..exports.cellguard import guarded
-from ..grading.feedback import points_text
+from ..grading.feedback import points_text, prose_html
 from ..results import Result, write_whole
 from ..standings import COMPLETE, INCOMPLETE, MISSING, UNGRADED
 from . import items
@@ -32,7 +31,6 @@ REPORTS = "reports"
 MAX_BINS = 16
 #: Pairs shown with their code side by side; the rest are counted.
 MAX_PAIRS = 40
-_QUOTED = re.compile(r"`([^`]+)`")
 
 
 def write_report(
@@ -89,9 +87,7 @@ def render(template: str, **facts: Any) -> str:
     environment.filters["width"] = lambda share: f"{100 * share:.1f}%"
     environment.filters["words"] = lambda name: name.removeprefix("test_").replace("_", " ")
     environment.filters["breakable"] = lambda name: escape(name).replace("_", Markup("_<wbr>"))
-    environment.filters["prose"] = lambda text: Markup(
-        _QUOTED.sub(r"<code>\1</code>", str(escape(text)))
-    )
+    environment.filters["prose"] = lambda text: Markup(prose_html(text))
     environment.filters["signed"] = signed
     return environment.get_template(template).render(**facts)
 
