@@ -89,12 +89,18 @@ def render(template: str, **facts: Any) -> str:
     environment.filters["breakable"] = lambda name: escape(name).replace("_", Markup("_<wbr>"))
     environment.filters["prose"] = lambda text: Markup(prose_html(text))
     environment.filters["signed"] = signed
+    environment.filters["seconds"] = seconds
     return environment.get_template(template).render(**facts)
 
 
 def signed(value: float | None) -> str:
     """A correlation with two decimals; a dash where there is none."""
     return "–" if value is None else f"{value:.2f}".replace("-", "−")
+
+
+def seconds(value: float) -> str:
+    """A time in seconds: two decimals below ten, where they tell something."""
+    return f"{value:.2f}" if value < 10 else f"{value:.0f}"
 
 
 def alike(evidence: Evidence, course: Course) -> list[Pair]:
@@ -160,6 +166,7 @@ def _facts(course: Course, evidence: Evidence, pairs: list[Pair]) -> dict[str, A
         "low": items.LOW,
         "ungraded": evidence.ungraded,
         "times": items.times(evidence),
+        "task_times": items.task_times(evidence),
         "pairs": pairs,
         "people_alike": len({code for pair in pairs for code in (pair.left, pair.right)}),
         "threshold": WORTH_A_LOOK,
