@@ -15,6 +15,7 @@ from autograder.grading.sanitize import TAGS, clean_markdown
 from autograder.results import TaskResult, TestResult
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from latex2mathml.converter import convert
 from made_up_class import MadeUpClass
 from nbconvert.filters import markdown2html
 
@@ -117,6 +118,11 @@ def test_a_hostile_formula_is_text_or_a_formula(latex, wrap):
     if drawn is not None:
         assert_listed(drawn)
         assert "<script" not in drawn
+
+
+def test_the_converters_own_text_would_run_a_script():
+    assert "<script>" in convert(HOSTILE[0])
+    assert "javascript:" in convert(HOSTILE[2])
 
 
 @settings(deadline=None, max_examples=200)

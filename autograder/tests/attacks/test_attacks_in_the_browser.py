@@ -67,6 +67,12 @@ PAYLOADS = [
 ]
 
 
+#: Formulas that a careless converter, or MathJax, would make more of.
+FORMULAS = [
+    r"$x_1 + \text{<script>window.ran = true</script>}$",
+    r"$$\href{javascript:window.ran = true}{\text{my plot}}$$",
+    rf"$\style{{background:url({EVIL}/formula.png)}}{{x}} </math><img src=x onerror='window.ran = true'>$",
+]
 #: Code that two people hand in: the class report shows it side by side.
 SHARED = f"""
 def summary(values, labels):
@@ -96,7 +102,7 @@ raise ValueError("<img src=x onerror='window.ran = true'>")
     notebook.cells.append(new_code_cell(heads + shown + "\n" + script))
     notebook.cells.append(new_code_cell(heads + more))
     notebook.cells.append(new_code_cell(SHARED))
-    text = "\n\n".join(["My work", *PAYLOADS, f"![seen]({EVIL}/text.png)"])
+    text = "\n\n".join(["My work", *PAYLOADS, f"![seen]({EVIL}/text.png)", *FORMULAS])
     notebook.cells.append(new_markdown_cell(text))
 
 
@@ -277,6 +283,7 @@ def test_the_feedback_page_runs_and_loads_nothing(browser, graded):
     page = graded.real.recorder.feedback_page("injection")
     seen = visit(browser, page.as_uri())
     assert "My work" in seen.text
+    assert "<msub><mi>x</mi><mn>1</mn></msub>" in page.read_text()  # formulas are drawn on it
     assert (seen.ran, seen.left) == (False, [])
     assert seen.requests == [page.as_uri()]
 
