@@ -287,7 +287,17 @@ def test_reasons_lose_names_and_file_names():
     text = (
         "Several notebooks could be the submission (Ada (1).ipynb, hw by ada.ipynb). Hand in one."
     )
-    assert without_names(text, []) == "Several notebooks could be the submission …. Hand in one."
+    assert without_names(text, []) == "Several notebooks could be the submission (…). Hand in one."
+    for text, shown in (
+        (
+            "The zip file Ada's own work.zip is not read (in my ada/01 (1).ipynb: it is too large). "
+            "Hand in the notebook file itself.",
+            "The zip file … is not read (in …: it is too large). Hand in the notebook file itself.",
+        ),
+        ("Ada's (2) work.ipynb is not read: it is too large.", "… is not read: it is too large."),
+        ("The file is not a notebook. Download it again.", "=="),
+    ):
+        assert without_names(text, []) == (text if shown == "==" else shown)
     assert "ada" not in without_names("nbgrader could not record ada_l: Ada Lovelace", ["ada_l"])
     assert without_names("Ada Lovelace gave up", ["Ada Lovelace"]) == "… gave up"
 
