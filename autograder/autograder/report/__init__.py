@@ -6,7 +6,6 @@ are files of their own, written on request.
 
 from __future__ import annotations
 
-import csv
 import os
 import statistics
 from datetime import UTC, datetime
@@ -19,7 +18,7 @@ from markupsafe import Markup, escape
 
 from .. import TEMPLATES, cells
 from ..course import Assignment, Course, CourseFolder
-from ..exports.cellguard import guarded
+from ..exports.cellguard import csv_text
 from ..grading.feedback import points_text, prose_html
 from ..results import Result, write_whole
 from ..standings import COMPLETE, INCOMPLETE, MISSING, UNGRADED
@@ -233,15 +232,13 @@ def _marked(entry: Entry, lines: frozenset[tuple[int, int]]) -> list[list[tuple[
 
 def _write_names(path: Path, evidence: Evidence) -> Path:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    rows = [["code", "student", "name", "email"]]
+    for entry in evidence.entries:
+        person = entry.standing.person
+        named = [person.name, person.email] if person else ["", ""]
+        rows.append([entry.code, entry.standing.student, *named])
     with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["code", "student", "name", "email"])
-        for entry in evidence.entries:
-            person = entry.standing.person
-            named = [person.name, person.email] if person else ["", ""]
-            writer.writerow(
-                [guarded(text) for text in (entry.code, entry.standing.student, *named)]
-            )
+        file.write(csv_text(rows))
     return path
 
 
