@@ -247,7 +247,7 @@ def visit(browser: Any, url: str, first: str = "") -> Visit:
             page.goto(first, wait_until="domcontentloaded")
         page.goto(url, wait_until="load")
         for link in page.query_selector_all("text=my plot"):
-            link.evaluate("link => link.click()")
+            link.evaluate("e => e.dispatchEvent(new MouseEvent('click', {bubbles: true}))")
         page.wait_for_function(
             "window.ran !== true || window.done === true || location.protocol === 'file:'"
         )
