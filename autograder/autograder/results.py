@@ -42,13 +42,20 @@ class TestResult:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """One graded function: points earned of points possible."""
+    """One graded function: points earned of points possible.
+
+    cell_seconds: CPU time of its answer cell and of the cells after it, up to the next answer.
+    test_seconds: of its hidden tests, the student's process and the tests' own together. None where
+    it is not known; results that differ in them are equal.
+    """
 
     task: str
     points: float
     score: float
     tests: tuple[TestResult, ...] = ()
     note: str = ""
+    cell_seconds: float | None = field(default=None, compare=False)
+    test_seconds: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ LONGEST = (
     "test_example_class.py",
     "test_attacks.py",
     "test_gradescope.py",
+    "test_gradescope_attacks.py",
+    "test_weaker_grading.py",
     "test_grade.py",
     "test_regrade.py",
     "test_assignments.py",

@@ -12,7 +12,7 @@ import pytest
 from autograder.cli import main
 from autograder.course import CourseError
 from autograder.exports.canvas import fill_canvas
-from autograder.exports.cellguard import STARTS, guarded
+from autograder.exports.cellguard import STARTS, csv_text, guarded
 from autograder.exports.feedback_zip import feedback_zip, renew_pages
 from autograder.exports.moodle import fill_moodle
 from autograder.exports.sheet import Sheet
@@ -309,6 +309,14 @@ def test_numbers_are_left_as_they_are(number):
 @pytest.mark.parametrize("text", ["=1+1", "+A1", "-A1", "@SUM(A1)", "\tx", "＝1", "-1+2", "--1"])
 def test_what_a_spreadsheet_would_run_becomes_text(text):
     assert guarded(text) == f"'{text}"
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_a_line_break_of_any_kind_stays_inside_its_cell(newline):
+    cells = [["ada\r=1+1", "bob\n=1+1", "cy\r\n=1+1", "\r=1+1", "plain"], ["a", "", "", "", ""]]
+    text = csv_text(cells, newline=newline)
+    assert text.endswith(f"a,,,,{newline}")
+    assert rows(text) == [[*cells[0][:3], "'\r=1+1", "plain"], cells[1]]
 
 
 @settings(deadline=None)

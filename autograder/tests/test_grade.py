@@ -13,8 +13,9 @@ from autograder.course import CourseError, open_folder
 from autograder.grading.grade import Batch
 from autograder.grading.workers import Workers
 from autograder.init import init
+from autograder.ledger import Ledger
 from autograder.probe import seed_for
-from autograder.results import GRADED, UNGRADED
+from autograder.results import GRADED, UNGRADED, Store
 from nbformat.v4 import new_code_cell, new_markdown_cell
 from nbgrader.api import Gradebook
 from toy_course import answer, grade_class, hand_in, make_toy_course, release, solved
@@ -53,6 +54,12 @@ def class_of_notebooks(course):
     )
     sweeper = one("uses-explore-names", 5)
     sweeper.cells.append(new_code_cell("print(SWEEP)"))
+    slow = "    import time\n    end = time.process_time() + {}\n    while time.process_time() < end: pass\n"
+    one(
+        "computes-long",
+        5,
+        double=DOUBLE + slow.format(0.3) + "    return 2 * x\ndouble(1)\ndouble(2)\n",
+    )
     late = one("reuses-a-name", 5)
     late.cells.append(new_code_cell("double = 3"))
     colab = one("back-from-colab", 5)
@@ -84,6 +91,28 @@ def test_every_submission_gets_its_points(graded):
     assert {name: rows[name].score for name in crowd} == {
         name: points for name, (_, points) in crowd.items()
     }
+
+
+def test_computing_is_told_by_task_for_cells_and_hidden_tests(graded):
+    _, folder, _, _ = graded
+    event = Ledger(folder.ledger).last("computes-long", "01_toy")
+    double, shift = Store(folder.results).get(event["key"]).tasks
+    # Its own two calls and the one of the cell below it; then one call in each of the two tests.
+    assert 0.85 < double.cell_seconds < 2
+    assert 0.55 < double.test_seconds < 1.5
+    assert shift.cell_seconds < 0.3
+    assert shift.test_seconds < 0.3
+
+
+def test_a_task_whose_process_ends_has_times_all_the_same(graded):
+    _, folder, _, _ = graded
+    for student in ("process-ends", "call-ends", "call-loops", "cell-loops"):
+        event = Ledger(folder.ledger).last(student, "01_toy")
+        for task in Store(folder.results).get(event["key"]).tasks:
+            assert task.test_seconds >= 0, (student, task.task)
+    loops = Store(folder.results).get(Ledger(folder.ledger).last("call-loops", "01_toy")["key"])
+    assert loops.tasks[0].test_seconds > 1.5  # the limit is 2
+    assert loops.compute_seconds > loops.tasks[0].test_seconds  # a process that was ended counts
 
 
 def test_a_broken_file_is_ungraded_with_the_reason_and_no_zero(graded):

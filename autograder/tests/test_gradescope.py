@@ -7,7 +7,6 @@ import os
 import socket
 import stat
 import subprocess
-import sys
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
-import nbformat
 import pytest
 from autograder.cli import main
 from autograder.course import CourseError, create_folder
@@ -24,60 +22,17 @@ from autograder.gradescope.package import requirements, write_package
 from autograder.results import GRADED, Result, TaskResult, TestResult
 from autograder.sandbox import Isolation
 from container import CAPABILITIES, run_in_container
-from toy_course import CANARY, REPOSITORY, make_toy_course, release, solved
+from gradescope_container import SCHEMA, Gradescope, packaged_course
+from toy_course import CANARY, release, solved
 
-VISIBILITY = {"enum": ["hidden", "after_due_date", "after_published", "visible"]}
-FORMAT = {"enum": ["text", "html", "simple_format", "md", "ansi"]}
-#: Gradescope's autograder specification, "Output format".
-SCHEMA = {
-    "type": "object",
-    "additionalProperties": False,
-    "properties": {
-        "score": {"type": "number"},
-        "execution_time": {"type": "integer", "minimum": 0},
-        "output": {"type": "string"},
-        "output_format": FORMAT,
-        "test_output_format": FORMAT,
-        "test_name_format": FORMAT,
-        "visibility": VISIBILITY,
-        "stdout_visibility": VISIBILITY,
-        "extra_data": {"type": "object"},
-        "leaderboard": {"type": "array"},
-        "tests": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "additionalProperties": False,
-                "required": ["score", "max_score", "name", "output"],
-                "properties": {
-                    "score": {"type": "number", "minimum": 0},
-                    "max_score": {"type": "number", "minimum": 0},
-                    "status": {"enum": ["passed", "failed"]},
-                    "name": {"type": "string"},
-                    "name_format": FORMAT,
-                    "number": {"type": "string"},
-                    "output": {"type": "string"},
-                    "output_format": FORMAT,
-                    "tags": {"type": "array", "items": {"type": "string"}},
-                    "visibility": VISIBILITY,
-                    "extra_data": {"type": "object"},
-                },
-            },
-        },
-    },
-}
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="Gradescope's containers run as root")
 UID_LEVEL = Isolation(False, True, True, True, True, True, True, True)
 
 
 @pytest.fixture(scope="module")
 def course(tmp_path_factory):
-    root = tmp_path_factory.mktemp("gradescope") / "course"
-    made = make_toy_course(root)
-    (root / "autograder" / "autograder").symlink_to(REPOSITORY / "autograder" / "autograder")
-    (root / "autograder" / "pyproject.toml").symlink_to(REPOSITORY / "autograder/pyproject.toml")
-    (root / "constraints.txt").symlink_to(REPOSITORY / "constraints.txt")
-    mistakes = root / "autograder" / "mistakes" / "01_toy"
+    made = packaged_course(tmp_path_factory.mktemp("gradescope") / "course")
+    mistakes = made.repository / "autograder" / "mistakes" / "01_toy"
     mistakes.mkdir(parents=True)
     (mistakes / "wrong.py").write_text(f"# {CANARY}\n")
     return made
@@ -196,41 +151,6 @@ def test_ungraded_is_no_score_and_says_why():
 
 
 # In a container: root, Docker's capabilities, no new namespaces, the network left open.
-
-
-class Gradescope:
-    """A folder laid out as /autograder, and runs of run_autograder in it."""
-
-    def __init__(self, root: Path, package: Path) -> None:
-        self.root = root
-        for name in ("source", "submission", "results"):
-            (root / name).mkdir(parents=True)
-        with zipfile.ZipFile(package) as archive:
-            archive.extractall(root / "source")  # which loses the modes, as the real one may
-        (root / "source" / "run_autograder").chmod(0o755)
-        (root / "source").chmod(0o755)
-
-    def run(
-        self, notebook: nbformat.NotebookNode | None, after: str = "true", **kinds: Any
-    ) -> dict[str, Any]:
-        """Hand a notebook in; what results.json says when everything has ended."""
-        for path in (self.root / "submission").iterdir():
-            path.unlink()
-        (self.root / "results" / "results.json").unlink(missing_ok=True)
-        if notebook is not None:
-            nbformat.write(notebook, self.root / "submission" / "01_toy.ipynb")
-        start = (
-            f"STEERLAB_ENVIRONMENT={sys.prefix} /autograder/source/run_autograder; "
-            f"cp /autograder/results/results.json /autograder/results/first.json; {after}"
-        )
-        done = run_in_container(["sh", "-c", start], {self.root: "/autograder"}, **kinds)
-        self.said = done.stdout + done.stderr
-        text = (self.root / "results" / "results.json").read_text()
-        assert text == (self.root / "results" / "first.json").read_text(), "changed afterwards"
-        content: dict[str, Any] = json.loads(text)
-        jsonschema.validate(content, SCHEMA)
-        assert CANARY not in text
-        return content
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from autograder.cli import main
 from autograder.course import CourseError
 from autograder.report import histogram, items, write_report
 from autograder.report.evidence import Entry, codes_for, gather, without_names
-from autograder.results import Store
+from autograder.results import Result, Store
 from autograder.standings import INCOMPLETE, MISSING
 from autograder.terminal import DONE
 from hypothesis import given, settings
@@ -101,6 +101,39 @@ def test_misconceptions_come_by_frequency_and_leave_out_crashes_and_blanks(evide
         ("The course's OFFSET belongs to every shift.", 1),
     ]
     assert items.causes(evidence) == [("double", "it raised KeyError", 1)]
+
+
+def test_times_are_told_by_task(evidence, page):
+    double, shift = items.task_times(evidence)
+    assert (double.task, shift.task, double.count) == ("double", "shift", 7)
+    assert (double.cells.median, double.cells.most) == (4.0, 7.0)
+    assert double.tests.most == pytest.approx(0.7)
+    assert 6 < double.cells.ninetieth < 7
+    assert 'aria-label="CPU seconds by task"' in page
+    assert "graded before times were recorded" not in page
+
+
+def test_results_of_older_graders_have_no_times_and_count_in_all_else(evidence):
+    entries = [
+        replace(entry, result=without_times(entry.result)) if index else entry
+        for index, entry in enumerate(evidence.graded)
+    ]
+    older = replace(evidence, entries=entries)
+    assert [item.count for item in items.task_times(older)] == [1, 1]
+    assert items.task_items(older) == items.task_items(evidence)
+    untimed = replace(evidence, entries=entries[1:])
+    assert items.task_times(untimed) == []
+    raw = json.loads(evidence.graded[0].result.to_json())
+    for task in raw["tasks"]:
+        del task["cell_seconds"], task["test_seconds"]
+    read = Result.from_json(json.dumps(raw))
+    assert read == evidence.graded[0].result  # times are no part of what a result is
+    assert read.tasks[0].cell_seconds is None
+
+
+def without_times(result):
+    tasks = [replace(task, cell_seconds=None, test_seconds=None) for task in result.tasks]
+    return replace(result, tasks=tuple(tasks))
 
 
 def test_the_page_names_nobody(page, klass):
@@ -254,7 +287,17 @@ def test_reasons_lose_names_and_file_names():
     text = (
         "Several notebooks could be the submission (Ada (1).ipynb, hw by ada.ipynb). Hand in one."
     )
-    assert without_names(text, []) == "Several notebooks could be the submission …. Hand in one."
+    assert without_names(text, []) == "Several notebooks could be the submission (…). Hand in one."
+    for text, shown in (
+        (
+            "The zip file Ada's own work.zip is not read (in my ada/01 (1).ipynb: it is too large). "
+            "Hand in the notebook file itself.",
+            "The zip file … is not read (in …: it is too large). Hand in the notebook file itself.",
+        ),
+        ("Ada's (2) work.ipynb is not read: it is too large.", "… is not read: it is too large."),
+        ("The file is not a notebook. Download it again.", "=="),
+    ):
+        assert without_names(text, []) == (text if shown == "==" else shown)
     assert "ada" not in without_names("nbgrader could not record ada_l: Ada Lovelace", ["ada_l"])
     assert without_names("Ada Lovelace gave up", ["Ada Lovelace"]) == "… gave up"
 

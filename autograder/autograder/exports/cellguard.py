@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
+from collections.abc import Iterable
 
 #: What makes Excel, LibreOffice or Google Sheets read a cell as a formula, full-width forms too.
 STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
@@ -17,3 +20,18 @@ def guarded(text: str) -> str:
     if not text.startswith(STARTS) or len(text) == 1 or _NUMBER.fullmatch(text):
         return text
     return "'" + text
+
+
+def csv_text(rows: Iterable[list[str]], delimiter: str = ",", newline: str = "\n") -> str:
+    """Rows as CSV text, every cell guarded and whole.
+
+    Python's writer quotes only those line breaks that end its own lines: a lone carriage return
+    would begin a new row, and behind it a formula. So it writes one row at a time, with both.
+    """
+    lines = []
+    for row in rows:
+        out = io.StringIO(newline="")
+        writer = csv.writer(out, delimiter=delimiter, lineterminator="\r\n")
+        writer.writerow([guarded(cell) for cell in row])
+        lines.append(out.getvalue().removesuffix("\r\n") + newline)
+    return "".join(lines)

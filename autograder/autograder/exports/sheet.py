@@ -11,7 +11,7 @@ from pathlib import Path
 from ..course import CourseError
 from ..grading.feedback import points_text
 from ..standings import COMPLETE, Standing
-from .cellguard import guarded
+from .cellguard import csv_text
 
 _DECIMAL_COMMA = re.compile(r"\s*\d+,\d{1,5}\s*")
 
@@ -94,10 +94,7 @@ class Sheet:
 
     def text(self) -> str:
         """The file's text; a cell that a spreadsheet would run is made plain text."""
-        out = io.StringIO(newline="")
-        writer = csv.writer(out, delimiter=self.delimiter, lineterminator=self.newline)
-        writer.writerows([guarded(cell) for cell in row] for row in self.rows)
-        return ("\ufeff" if self.bom else "") + out.getvalue()
+        return ("\ufeff" if self.bom else "") + csv_text(self.rows, self.delimiter, self.newline)
 
 
 @dataclass

@@ -6,13 +6,10 @@ other programs read is the CSV of its "Download Grades", and that layout is writ
 
 from __future__ import annotations
 
-import csv
-import io
-
 from ..course import Assignment
 from ..grading.feedback import points_text
 from ..standings import COMPLETE, INCOMPLETE, UNGRADED, Standing
-from .cellguard import guarded
+from .cellguard import csv_text
 
 
 def plain_table(assignment: Assignment, standings: list[Standing]) -> str:
@@ -41,7 +38,7 @@ def plain_table(assignment: Assignment, standings: list[Standing]) -> str:
                 standing.why,
             ]
         )
-    return _written(rows)
+    return csv_text(rows)
 
 
 def gradescope_table(assignment: Assignment, standings: list[Standing]) -> str:
@@ -78,7 +75,7 @@ def gradescope_table(assignment: Assignment, standings: list[Standing]) -> str:
                 *(_number(standing.parts.get(part)) for part in parts),
             ]
         )
-    return _written(rows)
+    return csv_text(rows)
 
 
 def split_name(name: str) -> tuple[str, str]:
@@ -97,9 +94,3 @@ def _number(points: float | None) -> str:
 def _hours(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest:02d}"
-
-
-def _written(rows: list[list[str]]) -> str:
-    out = io.StringIO(newline="")
-    csv.writer(out, lineterminator="\n").writerows([guarded(cell) for cell in row] for row in rows)
-    return out.getvalue()

@@ -18,6 +18,7 @@ from nbformat import NotebookNode
 from .. import cells
 from ..intake.matching import normalised
 from ..results import Result, TaskResult
+from .formulas import with_formulas
 from .sanitize import clean_markdown, plain_line, text_html
 
 _TASK_HTML = """\
@@ -62,7 +63,7 @@ def task_html(task: TaskResult, blank: bool = False) -> str:
     for test in (test for test in task.tests if not test.passed):
         told = cause is None
         detail = f"<br><code>{escape(test.detail)}</code>" if told and test.detail else ""
-        hint = f": {_prose(test.hint)}" if told and test.hint else ""
+        hint = f": {prose_html(test.hint)}" if told and test.hint else ""
         lines.append(f"<li>✗ {escape(_title(test.name))}{hint}{detail}</li>")
     if blank:
         lines = []
@@ -91,8 +92,13 @@ def task_text(task: TaskResult) -> str:
     return "\n".join(lines)
 
 
+def prose_html(text: str) -> str:
+    """An author's sentence as HTML: what stands in backticks is code, LaTeX is drawn."""
+    return with_formulas(_prose(text))
+
+
 def _prose(text: str) -> str:
-    """An author's sentence as HTML, with what stands in backticks as code."""
+    """The same with LaTeX as it is, for Markdown, which is drawn when its page is made."""
     return _QUOTED.sub(r"<code>\1</code>", escape(text))
 
 

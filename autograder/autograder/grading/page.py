@@ -12,6 +12,8 @@ from nbconvert.filters import Highlight2HTML
 from nbconvert.filters.widgetsdatatypefilter import WidgetsDataTypeFilter
 from nbformat import NotebookNode
 
+from .formulas import Formulas
+
 
 class CompiledOnce(BytecodeCache):
     """Templates compiled by this process, for the exporters that come after the first."""
@@ -53,6 +55,7 @@ class PageExporter(HTMLExporter):
         self.register_filter("highlight_code", lambda source, **_: highlighted(source))
         chosen = WidgetsDataTypeFilter(notebook_metadata={}, parent=self, resources=resources)
         self.register_filter("filter_data_type", chosen)
+        self.register_filter("formulas", Formulas())
         return TemplateExporter.from_notebook_node(self, nb, resources, **kw)
 
     def _create_environment(self) -> Environment:

@@ -7,7 +7,6 @@ were taken right after their cells. A crash costs the task it happens in, not th
 
 from __future__ import annotations
 
-import ast
 import asyncio
 import copy
 import re
@@ -21,7 +20,7 @@ from nbformat import NotebookNode
 
 from .. import cells
 from ..course import Assignment, Course
-from ..intake import parsed
+from ..intake.python_source import bound_names
 from ..probe import (
     CallLimits,
     HiddenTestsBroken,
@@ -36,6 +35,7 @@ from ..probe import (
 from ..results import GRADED, UNGRADED, Result, TaskResult, TestResult, key_at, notebook_text
 from ..sandbox import KernelSource, SandboxUnavailable, level_of
 from .cellrunner import CellFate, KernelRun, MachineryFailed
+from .clock import CELLS, TESTS, TaskClock, computed
 from .sanitize import PixelBudget, clean_outputs
 from .trial import Trial, worst
 
@@ -118,6 +118,7 @@ class Attempt:
         self.frozen = False
         self.restarts = 0
         self.cpu_seconds = 0.0
+        self.clock = TaskClock()
         self.delay_seconds = 0.0  # of kernels that are gone: others had the processors
         self.notes: list[str] = []
         self.results: list[TaskResult] = []
@@ -153,11 +154,13 @@ class Attempt:
             died_at = None
             missing = None
             for index in self._planned(notebook):
+                await self._note_task(notebook.cells[index])
                 fate = await self._execute(notebook, index)
                 missing = missing or self._hidden_by_us(fate)
                 if fate.fatal:
                     died_at = index
                     break
+            await self.clock.turn_to(None, None)
             if died_at is None:
                 return missing
             self.fatal.add(died_at)
@@ -179,6 +182,11 @@ class Attempt:
             and cells.role(cell) in roles
             and index not in self.fatal | self.stopped
         ]
+
+    async def _note_task(self, cell: NotebookNode) -> None:
+        """From an answer cell on, the kernel computes for its task."""
+        if not self.frozen and cells.role(cell) == cells.ANSWER:
+            await self.clock.turn_to(self._kernel(), (CELLS, str(cells.task(cell))))
 
     async def _execute(self, notebook: NotebookNode, index: int) -> CellFate:
         cell = notebook.cells[index]
@@ -244,7 +252,7 @@ class Attempt:
         results = []
 
         def student_for(task: str) -> Student:
-            return asyncio.run_coroutine_threadsafe(self._living_student(), loop).result()
+            return asyncio.run_coroutine_threadsafe(self._student_for(task), loop).result()
 
         for outcome in await self._test(list(points), student_for, secret):
             if outcome.died == "wall time":
@@ -261,9 +269,18 @@ class Attempt:
     ) -> list[TaskOutcome]:
         runner = self.runner
         tests = runner.course.hidden_tests(runner.assignment.id)
-        return await asyncio.to_thread(
+        outcomes = await asyncio.to_thread(
             run_hidden_tests, tests, runner.assignment.id, tasks, student_for, secret
         )
+        await self.clock.turn_to(None, None)
+        return outcomes
+
+    async def _student_for(self, task: str) -> Student:
+        """The student's process for the hidden tests of a task."""
+        await self.clock.turn_to(None, None)
+        student = await self._living_student()
+        await self.clock.turn_to(self.kernel, (TESTS, task))
+        return student
 
     async def _living_student(self) -> Student:
         """The student's process, made anew if it has died and may still be; else the dead one."""
@@ -310,7 +327,15 @@ class Attempt:
             )
             for test in outcome.tests
         )
-        return TaskResult(outcome.task, points, round(points * outcome.fraction, 6), tests)
+        tested = self.clock.seconds.get((TESTS, outcome.task), 0.0)
+        return TaskResult(
+            outcome.task,
+            points,
+            round(points * outcome.fraction, 6),
+            tests,
+            cell_seconds=self.clock.seconds.get((CELLS, outcome.task)),
+            test_seconds=round(tested + outcome.cpu_seconds, 3),
+        )
 
     def _detail(self, task: str, test: TestOutcome) -> str:
         """What a failed test may show: the exception's type and the student's own line."""
@@ -335,15 +360,14 @@ class Attempt:
         limit = self.limits.cell_cpu_seconds
         self.kernel = KernelRun(self.runner.sandbox, notebook, limit)
         await self.kernel.start()
-        usage = await self.kernel.provisioner.usage()
-        self.kernel.cpu_at_start = usage.cpu_seconds if usage is not None else 0.0
+        self.kernel.cpu_at_start = await computed(self.kernel) or 0.0
 
     async def _stop_kernel(self) -> None:
         if self.kernel is None:
             return
-        usage = await self.kernel.provisioner.usage()
-        if usage is not None:
-            self.cpu_seconds += usage.cpu_seconds - self.kernel.cpu_at_start
+        used = await computed(self.kernel)  # of one that has died, too
+        self.cpu_seconds += max(0.0, (used or 0.0) - self.kernel.cpu_at_start)
+        if (usage := await self.kernel.provisioner.usage()) is not None:
             self.kernel.delay_seconds = usage.delay_seconds
         self.delay_seconds += self.kernel.delay_seconds
         await self.kernel.close()
@@ -373,19 +397,3 @@ def check_tests(tests: Path, assignment: Assignment) -> None:
 
     with suppress(Reached):
         run_hidden_tests(tests, assignment.id, list(assignment.tasks), nobody, b"")
-
-
-def bound_names(source: str) -> set[str]:
-    """Names that a cell assigns, imports or defines."""
-    tree = parsed(source)
-    if tree is None:
-        return set()
-    names: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            names.add(node.id)
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            names.add(node.name)
-        elif isinstance(node, ast.alias):
-            names.add((node.asname or node.name).split(".")[0])
-    return names

@@ -53,6 +53,22 @@ def parsed(source: str) -> ast.Module | None:
         return None
 
 
+def bound_names(source: str) -> set[str]:
+    """Names that a cell assigns, imports or defines."""
+    tree = parsed(source)
+    if tree is None:
+        return set()
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.alias):
+            names.add((node.asname or node.name).split(".")[0])
+    return names
+
+
 @lru_cache(KEPT)
 def compiles(source: str) -> bool:
     """Whether a cell could run: unlike parsing, this refuses a `return` outside a function."""

@@ -15,6 +15,7 @@ import hmac
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -78,11 +79,13 @@ class TaskOutcome:
 
     died: the reason if the student's process died in this task: it has to be started anew before
     the next. "wall time" wants a second run alone; "lost" is the machinery's failure, no mark.
+    cpu_seconds: what the tests computed here, beside the student's process.
     """
 
     task: str
     seed: int
     tests: tuple[TestOutcome, ...]  # never empty
+    cpu_seconds: float = 0.0
 
     @property
     def fraction(self) -> float:
@@ -223,13 +226,16 @@ class _Run:
         for name in self.tasks:
             self._task, self._tests = name, []
             self._student = self.provide(name)
+            started = time.thread_time()
             for item in by_task[name]:
                 item.ihook.pytest_runtest_protocol(item=item, nextitem=None)
                 if self.problem is not None:
                     raise self.problem
                 if self._student.dead is None:
                     self._release()
-            self.outcomes.append(TaskOutcome(name, self.seeds[name], tuple(self._tests)))
+            computed = round(time.thread_time() - started, 4)
+            outcome = TaskOutcome(name, self.seeds[name], tuple(self._tests), computed)
+            self.outcomes.append(outcome)
 
     def _release(self) -> None:
         try:

@@ -6,9 +6,7 @@ are files of their own, written on request.
 
 from __future__ import annotations
 
-import csv
 import os
-import re
 import statistics
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,8 +18,8 @@ from markupsafe import Markup, escape
 
 from .. import TEMPLATES, cells
 from ..course import Assignment, Course, CourseFolder
-from ..exports.cellguard import guarded
-from ..grading.feedback import points_text
+from ..exports.cellguard import csv_text
+from ..grading.feedback import points_text, prose_html
 from ..results import Result, write_whole
 from ..standings import COMPLETE, INCOMPLETE, MISSING, UNGRADED
 from . import items
@@ -32,7 +30,6 @@ REPORTS = "reports"
 MAX_BINS = 16
 #: Pairs shown with their code side by side; the rest are counted.
 MAX_PAIRS = 40
-_QUOTED = re.compile(r"`([^`]+)`")
 
 
 def write_report(
@@ -89,16 +86,20 @@ def render(template: str, **facts: Any) -> str:
     environment.filters["width"] = lambda share: f"{100 * share:.1f}%"
     environment.filters["words"] = lambda name: name.removeprefix("test_").replace("_", " ")
     environment.filters["breakable"] = lambda name: escape(name).replace("_", Markup("_<wbr>"))
-    environment.filters["prose"] = lambda text: Markup(
-        _QUOTED.sub(r"<code>\1</code>", str(escape(text)))
-    )
+    environment.filters["prose"] = lambda text: Markup(prose_html(text))
     environment.filters["signed"] = signed
+    environment.filters["seconds"] = seconds
     return environment.get_template(template).render(**facts)
 
 
 def signed(value: float | None) -> str:
     """A correlation with two decimals; a dash where there is none."""
     return "–" if value is None else f"{value:.2f}".replace("-", "−")
+
+
+def seconds(value: float) -> str:
+    """A time in seconds: two decimals below ten, where they tell something."""
+    return f"{value:.2f}" if value < 10 else f"{value:.0f}"
 
 
 def alike(evidence: Evidence, course: Course) -> list[Pair]:
@@ -164,6 +165,7 @@ def _facts(course: Course, evidence: Evidence, pairs: list[Pair]) -> dict[str, A
         "low": items.LOW,
         "ungraded": evidence.ungraded,
         "times": items.times(evidence),
+        "task_times": items.task_times(evidence),
         "pairs": pairs,
         "people_alike": len({code for pair in pairs for code in (pair.left, pair.right)}),
         "threshold": WORTH_A_LOOK,
@@ -230,15 +232,13 @@ def _marked(entry: Entry, lines: frozenset[tuple[int, int]]) -> list[list[tuple[
 
 def _write_names(path: Path, evidence: Evidence) -> Path:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    rows = [["code", "student", "name", "email"]]
+    for entry in evidence.entries:
+        person = entry.standing.person
+        named = [person.name, person.email] if person else ["", ""]
+        rows.append([entry.code, entry.standing.student, *named])
     with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["code", "student", "name", "email"])
-        for entry in evidence.entries:
-            person = entry.standing.person
-            named = [person.name, person.email] if person else ["", ""]
-            writer.writerow(
-                [guarded(text) for text in (entry.code, entry.standing.student, *named)]
-            )
+        file.write(csv_text(rows))
     return path
 
 

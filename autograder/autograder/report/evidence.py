@@ -19,7 +19,11 @@ from ..results import GRADED, Result, Store, TaskResult
 from ..standings import MISSING, UNGRADED, Standing, standings
 
 CODE_LENGTH = 4
-_FILE_NAMES = re.compile(r"\(.*\.ipynb\)|\S+\.ipynb\b")
+#: File names where a reason quotes one: whoever named the file may have put a name into it.
+_FILE_NAMES = re.compile(
+    r"(?<=\()(?!in ).*\.ipynb(?=\))|(?<=The zip file ).*(?= is not read \()"
+    r"|(?<=\(in ).*(?=: )|^.*(?= is not read: )|\S+\.(?:ipynb|zip)\b"
+)
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,16 @@ class Times:
     most: float
 
 
+@dataclass(frozen=True)
+class TaskTimes:
+    """What one task costs in computing: the students' cells of it, and its hidden tests."""
+
+    task: str
+    count: int
+    cells: Times
+    tests: Times
+
+
 def task_items(evidence: Evidence) -> list[TaskItem]:
     """Statistics of every task of the assignment, in its order."""
     items = []
@@ -267,11 +277,31 @@ def times(evidence: Evidence) -> list[Times]:
         "computing (CPU)": [result.compute_seconds for result in results],
         "elapsed, tests included": [result.wall_seconds for result in results],
     }
+    return [spread_of(name, values) for name, values in columns.items() if values]
+
+
+def task_times(evidence: Evidence) -> list[TaskTimes]:
+    """CPU seconds by task, over the results that know them."""
+    found: defaultdict[str, list[TaskResult]] = defaultdict(list)
+    for entry in evidence.graded:
+        for result in entry.result.tasks if entry.result else ():
+            if result.cell_seconds is not None and result.test_seconds is not None:
+                found[result.task].append(result)
     return [
-        Times(name, statistics.median(values), ninetieth(values), max(values))
-        for name, values in columns.items()
-        if values
+        TaskTimes(
+            task,
+            len(found[task]),
+            spread_of("cells", [result.cell_seconds or 0.0 for result in found[task]]),
+            spread_of("tests", [result.test_seconds or 0.0 for result in found[task]]),
+        )
+        for task in evidence.assignment.tasks
+        if task in found
     ]
+
+
+def spread_of(name: str, seconds: Sequence[float]) -> Times:
+    """The middle of some times, what nine in ten stay within, and the longest."""
+    return Times(name, statistics.median(seconds), ninetieth(seconds), max(seconds))
 
 
 def ninetieth(values: Sequence[float]) -> float:

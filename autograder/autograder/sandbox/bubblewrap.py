@@ -72,6 +72,8 @@ def student_uid() -> int:
 
 def explain(last: str) -> str:
     """One line from the last that bubblewrap or the zygote said: what is wrong, how to mend it."""
+    # Only root can keep students apart without namespaces.
+    instead = " Or accept the level `uid`: --allow-weaker-sandbox." if os.geteuid() == 0 else ""
     for path, bad, setting in (
         ("/proc/sys/kernel/unprivileged_userns_clone", "0", "kernel.unprivileged_userns_clone=1"),
         (
@@ -82,10 +84,12 @@ def explain(last: str) -> str:
         ("/proc/sys/user/max_user_namespaces", "0", "user.max_user_namespaces=15000"),
     ):
         if os.path.exists(path) and Path(path).read_text().strip() == bad:
-            return f"User namespaces are switched off here: run `sudo sysctl -w {setting}`."
+            return (
+                f"User namespaces are switched off here: run `sudo sysctl -w {setting}`.{instead}"
+            )
     if "amespace" in last or "Operation not permitted" in last or "uid map" in last:
         return (
             f"This machine does not let the sandbox make namespaces ({last}): inside a container, "
-            "start that with `--security-opt seccomp=unconfined --cap-add SYS_ADMIN`."
+            "start that with `--security-opt seccomp=unconfined --cap-add SYS_ADMIN`." + instead
         )
     return f"The sandbox did not start: {last}"

@@ -27,7 +27,7 @@ from autograder.grading.work import sandbox_settings
 from autograder.init import init
 from autograder.intake import Clean, Refused, take_in
 from autograder.ledger import Ledger
-from autograder.results import GRADED, Result
+from autograder.results import GRADED, UNGRADED, Result
 from autograder.sandbox import KernelSource, Limits, Sandbox
 from conftest import Notebook
 from nbformat.v4 import new_code_cell, new_markdown_cell
@@ -35,6 +35,7 @@ from nbgrader.api import Gradebook
 from toy_course import CANARY, answer, hand_in, make_toy_course, solved
 
 from .attack import FULL_MARKS, Attack, Inside, Naive, Otherwise, Patched, Trace
+from .leaving import bytes_of, class_files
 from .weakened import Weakened, grade_naively, weakened_sandbox
 
 ASSIGNMENT = "01_toy"
@@ -59,9 +60,9 @@ class ClassFolder:
         self.recorder = Recorder(self.folder, ASSIGNMENT)
         self.ledger = Ledger(self.folder.ledger)
 
-    def record(self, student: str, clean: Clean, result: Result) -> None:
+    def record(self, student: str, clean: Clean | None, result: Result) -> None:
         """Result, gradebook, graded notebook, feedback page, ledger: as a batch does."""
-        if result.status == GRADED:
+        if clean is not None and result.status == GRADED:
             self.session.keep(result)
             self.recorder.record(student, clean)
         else:
@@ -83,6 +84,8 @@ class Arena:
 
     def __init__(self, root: Path, stack: ExitStack) -> None:
         self.stack, self.root = stack, root
+        self.scratch = root / "leaving"
+        self.scratch.mkdir()
         self.canaries = {name: planted() for name in ("input", "gradebook", "student", "secret")}
         self.canaries["test"] = CANARY
         self.secrets = list(self.canaries.values())
@@ -249,7 +252,7 @@ def test_doubles_text(student):
         try:
             clean = take_in(path, ASSIGNMENT, folder.session.release)
         except Refused as refusal:
-            self.real.recorder.record_ungraded(attack.name, str(refusal))
+            folder.record(attack.name, None, Result("", ASSIGNMENT, UNGRADED, str(refusal)))
             return Trace(None, root, page=lambda: folder.page(attack.name))
         with ThreadPoolExecutor(2) as pool:
             runner = self.runner(source)
@@ -303,13 +306,19 @@ def test_doubles_text(student):
                 notebook.close()
 
     def leaving(self, student: str) -> str:
-        """Every byte that leaves the grader about one student, and the logs and ledger of all."""
+        """Every byte that leaves the grader about one student, and about the class as it is now.
+
+        One student's: feedback page and graded notebook. The class's: ledger and logs, the report
+        with names and similar pairs, all tables and LMS files, the packed pages (but the good
+        student's own, which holds her own text), and what the commands that made them print.
+        """
         folder = self.real.folder
         places = [folder.feedback / student, folder.autograded / student]
         files = [path for place in places for path in place.rglob("*") if path.is_file()]
         files += [folder.ledger, *(folder.root / "logs").rglob("*.log")]
         files += list(self.strict.folder.glob("log"))
-        return "\n".join(path.read_bytes().decode("utf-8", "replace") for path in files)
+        files += class_files(folder, ASSIGNMENT, self.scratch)
+        return "\n".join(bytes_of(path, GOOD).decode("utf-8", "replace") for path in files)
 
 
 def open_to_all(folder: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 from autograder.commands import grade as grade_command
 from autograder.commands.grade import print_rows
@@ -43,6 +45,30 @@ def test_an_attack_gains_nothing_and_harms_nobody(arena: Arena, attack: Attack) 
 @each
 def test_with_its_defence_off_the_same_notebook_succeeds(arena: Arena, attack: Attack) -> None:
     assert arena.control(attack).seen["gained"]
+
+
+def test_what_leaves_holds_the_report_every_table_and_every_page(arena: Arena) -> None:
+    leaving = arena.leaving(GOOD)
+    for sign in (
+        "Class report, A toy course",
+        "submissions that are alike",
+        "code,student,name,email",
+        "student,name,email,section,group,status",
+        "First Name,Last Name,SID",
+        "SIS User ID",
+        "Participant 9",
+        "Final scores: ",
+        "Feedback: 01_toy",
+    ):
+        assert sign in leaving, sign
+
+
+def test_a_canary_is_found_in_every_disguise(arena: Arena) -> None:
+    for canary in arena.secrets:
+        coded = base64.b64encode(f"x{canary} and more".encode()).decode()
+        for form in (canary, canary[::-1], canary.encode().hex(), coded):
+            assert leaked(arena.secrets, f"said: {form}.") == canary
+    assert leaked(arena.secrets, "said: nothing") == ""
 
 
 def test_a_file_name_neither_breaks_nor_writes_to_the_terminal(

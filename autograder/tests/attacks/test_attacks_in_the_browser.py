@@ -1,8 +1,8 @@
-"""Injection notebooks in a real browser: the feedback page and nbgrader's formgrader.
+"""Injection notebooks in a real browser: feedback page, class report, nbgrader's formgrader.
 
 The instructor's browser may write marks, so the attack that counts is a script that runs in it. Each
-page is opened twice: as the product makes it, and with the sanitiser (and the page's own policy)
-off, where the same notebook runs its script, loads its image and writes a mark.
+page is opened twice: as the product makes it, and with the sanitiser (or the escaping, and the
+page's own policy) off, where the same notebook runs its script, loads its image and writes a mark.
 """
 
 from __future__ import annotations
@@ -18,16 +18,19 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pytest
 from autograder.grading import feedback, sanitize
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell
 
-from .arena import Arena, ClassFolder
+from autograder import report
+
+from .arena import ASSIGNMENT, Arena, ClassFolder
 from .attack import Attack, Inside
 
 EVIL = "http://evil.example"
@@ -64,6 +67,26 @@ PAYLOADS = [
 ]
 
 
+#: Formulas that a careless converter, or MathJax, would make more of.
+FORMULAS = [
+    r"$x_1 + \text{<script>window.ran = true</script>}$",
+    r"$$\href{javascript:window.ran = true}{\text{my plot}}$$",
+    rf"$\style{{background:url({EVIL}/formula.png)}}{{x}} </math><img src=x onerror='window.ran = true'>$",
+]
+#: Code that two people hand in: the class report shows it side by side.
+SHARED = f"""
+def summary(values, labels):
+    # </span></pre><script>{" ".join(SCRIPT.split())}</script>
+    rows = ["<img src=x onerror='window.ran = true'>", "<img src='{EVIL}/shared.png'>"]
+    for label, value in zip(labels, values):
+        bar = "#" * int(value * 40)
+        rows.append(f"{{label:>12}} {{bar}} {{value:.2f}}")
+    width = max(len(row) for row in rows)
+    for row in sorted(rows, key=len, reverse=True):
+        print(row.ljust(width), end="|")  # </mark></pre><svg onload='window.ran = true'></svg>
+"""
+
+
 def inject(notebook: NotebookNode) -> None:
     """Every payload as output, as text, in a traceback and in a figure's place."""
     shown = "\n".join(f"display(HTML({payload!r}))" for payload in PAYLOADS[1:])
@@ -78,7 +101,8 @@ raise ValueError("<img src=x onerror='window.ran = true'>")
     heads = "from IPython.display import HTML, Javascript, display\n"
     notebook.cells.append(new_code_cell(heads + shown + "\n" + script))
     notebook.cells.append(new_code_cell(heads + more))
-    text = "\n\n".join(["My work", *PAYLOADS, f"![seen]({EVIL}/text.png)"])
+    notebook.cells.append(new_code_cell(SHARED))
+    text = "\n\n".join(["My work", *PAYLOADS, f"![seen]({EVIL}/text.png)", *FORMULAS])
     notebook.cells.append(new_markdown_cell(text))
 
 
@@ -90,7 +114,17 @@ INJECTION = Attack(
     gained=lambda trace: "",
     edit=inject,
 )
+TWIN = replace(INJECTION, name="injection-again")
 BENIGN = Attack("benign", "none", "none", Inside(), lambda trace: "")
+
+
+def named_with_a_tag(_: Arena, folder: Path) -> None:
+    """A broken archive whose name is a tag: the reason of the refusal quotes it."""
+    (folder / f"{ASSIGNMENT}.ipynb").unlink()
+    (folder / "<img src=x onerror='window.ran = true'> my work.zip").write_bytes(b"PK no archive")
+
+
+NAMED = replace(BENIGN, name="named", files=named_with_a_tag)
 
 
 @dataclass
@@ -126,13 +160,14 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def graded(arena: Arena) -> Arena:
     """Both notebooks graded, as the product does, and with nothing sanitised for the control."""
-    for attack in (INJECTION, BENIGN):
+    for attack in (INJECTION, TWIN, BENIGN, NAMED):
         arena.defended(attack)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sanitize, "clean_html", lambda html: html)
         patch.setattr(sanitize, "_clean_bundle", lambda bundle, *_: dict(bundle))
         patch.setattr(feedback, "clean_markdown", lambda source: source)
-        arena.control(INJECTION).page()
+        for attack in (INJECTION, TWIN, NAMED):
+            arena.control(attack).page()
     return arena
 
 
@@ -212,7 +247,7 @@ def visit(browser: Any, url: str, first: str = "") -> Visit:
             page.goto(first, wait_until="domcontentloaded")
         page.goto(url, wait_until="load")
         for link in page.query_selector_all("text=my plot"):
-            link.evaluate("link => link.click()")
+            link.evaluate("e => e.dispatchEvent(new MouseEvent('click', {bubbles: true}))")
         page.wait_for_function(
             "window.ran !== true || window.done === true || location.protocol === 'file:'"
         )
@@ -248,6 +283,7 @@ def test_the_feedback_page_runs_and_loads_nothing(browser, graded):
     page = graded.real.recorder.feedback_page("injection")
     seen = visit(browser, page.as_uri())
     assert "My work" in seen.text
+    assert "<msub><mi>x</mi><mn>1</mn></msub>" in page.read_text()  # formulas are drawn on it
     assert (seen.ran, seen.left) == (False, [])
     assert seen.requests == [page.as_uri()]
 
@@ -266,6 +302,49 @@ def test_the_pages_policy_alone_stops_scripts_and_requests(browser, graded, tmp_
     page.write_text(graded.decoy.page("injection").replace("http-equiv=refresh", ""))
     seen = visit(browser, page.as_uri())
     assert (seen.ran, seen.left) == (False, [])
+
+
+def class_pages(one: ClassFolder, arena: Arena, patch: pytest.MonkeyPatch | None = None):
+    """The class report's pages by name; with a patch, file names shown and nothing escaped."""
+    if patch is not None:
+        patch.setattr(report.evidence, "without_names", lambda text, names: text)
+        patch.setattr(
+            report, "Environment", lambda **k: jinja2.Environment(**{**k, "autoescape": False})
+        )
+    written = report.write_report(
+        one.folder, arena.course, arena.assignment, names=True, similarity=True
+    )
+    return {path.name: path for path in written}
+
+
+def test_the_class_report_runs_and_loads_nothing_and_changes_no_mark(browser, graded):
+    before = marks(graded.real)
+    pages = class_pages(graded.real, graded)
+    report_page = visit(browser, pages["report.html"].as_uri())
+    alike = visit(browser, pages["similarity.html"].as_uri())
+    assert "The zip file … is not read" in report_page.text
+    assert "injection (" not in report_page.text
+    assert "</span></pre><script>" in alike.text
+    for seen, name in ((report_page, "report.html"), (alike, "similarity.html")):
+        assert (seen.ran, seen.left) == (False, [])
+        assert seen.requests == [pages[name].as_uri()]
+    assert marks(graded.real) == before
+
+
+@pytest.mark.parametrize("name", ["report.html", "similarity.html"])
+def test_without_escaping_and_policy_the_class_report_runs_the_script(
+    browser, graded, tmp_path, monkeypatch, name
+):
+    text = class_pages(graded.decoy, graded, monkeypatch)[name].read_text()
+    text = text.replace("http-equiv=refresh", "")
+    page = tmp_path / name
+    page.write_text(text.replace("Content-Security-Policy", "x-no-policy"))
+    seen = visit(browser, page.as_uri())
+    assert seen.ran
+    assert seen.left or name == "report.html"
+    page.write_text(text)
+    seen = visit(browser, page.as_uri())
+    assert (seen.ran, seen.left) == (False, []), "the policy alone does not hold"
 
 
 def test_formgrader_runs_nothing_and_changes_no_mark(browser, graded, formgraders):
