@@ -288,3 +288,5 @@ def test_arguments_of_a_wrong_kind_are_refused(model, sae):
         SteeringExplorer(model, sae=sae, labels={"boats": 3})  # type: ignore[dict-item]
     with pytest.raises(TypeError, match=r"cavs is dict; expected steerlab.cavs.CAVs"):
         SteeringExplorer(model, cavs={})  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"labels name the features of an SAE: pass sae="):
+        SteeringExplorer(model, {"v": (a_vector(), HOOK)}, labels=LABELS)

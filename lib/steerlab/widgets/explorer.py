@@ -87,6 +87,8 @@ class SteeringExplorer:
             raise ValueError(
                 "no method to explore; pass e.g. {'mean difference': (vector, hook)}, sae=, or cavs="
             )
+        if labels is not None and sae is None:
+            raise ValueError("labels name the features of an SAE: pass sae= as well")
         self.model = model
         self.settings = settings or course_settings(model)
         self.positions = positions
