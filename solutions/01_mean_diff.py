@@ -912,6 +912,10 @@ if sweep_prediction.filled:
 #
 # The explorer runs *your* functions. Move the dose, press Generate, compare. At which dose does the
 # text stop being text? Is it the same for both signs?
+#
+# When you come across a text worth keeping, press *Copy as code*. You get the lines that write it
+# again, with the prompt and the exact coefficient: paste them into a new cell, and you have something
+# to change and to compare.
 
 # %% tags=["explore"]
 from steerlab.widgets import SteeringExplorer

@@ -59,7 +59,7 @@ def generate(
         if len(row) + max_new_tokens > limit:
             raise ValueError(
                 f"prompts[{i}] has {len(row)} tokens; with {max_new_tokens} new ones it exceeds "
-                f"the model's context of {limit}"
+                f"the model's context of {limit}: shorten it, or ask for fewer new ones"
             )
     completions: list[Completion | None] = [None] * len(rows)
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))

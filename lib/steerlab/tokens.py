@@ -6,7 +6,7 @@ it is padding. Everything in steerlab that reads a batch keeps the attention mas
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -81,6 +81,20 @@ def check_texts(texts: Sequence[str], what: str = "texts") -> list[str]:
     return texts
 
 
+def chat_text(model: TransformerBridge, turns: Sequence[Mapping[str, str]]) -> str:
+    """A conversation as the text that the model reads, with the assistant's next turn opened.
+
+    turns: {"role": "user" or "assistant", "content": text}, the user's first and last. The template
+    writes BOS where the model wants one: `generate(model, chat_text(...), prepend_bos=False)`.
+    Raises ValueError on a model without a chat template.
+    """
+    tokenizer = model.tokenizer
+    if not getattr(tokenizer, "chat_template", None):
+        raise ValueError('this model has no chat template; use mode="raw"')
+    text = tokenizer.apply_chat_template(list(turns), add_generation_prompt=True, tokenize=False)
+    return str(text)
+
+
 def encode(
     model: TransformerBridge,
     text: str,
@@ -97,10 +111,7 @@ def encode(
     check_mode(mode)
     tokenizer = model.tokenizer
     if mode == "chat":
-        if not getattr(tokenizer, "chat_template", None):
-            raise ValueError('this model has no chat template; use mode="raw"')
-        turns = [{"role": "user", "content": text}]
-        text = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+        text = chat_text(model, [{"role": "user", "content": text}])
         prepend_bos = bool(prepend_bos)  # the template writes its own BOS where the model wants one
     elif prepend_bos is None:
         prepend_bos = bool(model.cfg.default_prepend_bos)

@@ -56,8 +56,15 @@ def small_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def random_hf_model(architecture: str, vocab_size: int) -> PreTrainedModel:
-    """Two layers, d_model 32, context 64, weights large enough that every token matters."""
+# Writes BOS itself, as Gemma's does, and speaks of turns in words that it can tokenise.
+CHAT_TEMPLATE = (
+    "{{ bos_token }}{% for turn in messages %}<{{ turn.role }}> {{ turn.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+
+
+def random_hf_model(architecture: str, vocab_size: int, context: int = 64) -> PreTrainedModel:
+    """Two layers, d_model 32, weights large enough that every token matters."""
     shared: dict[str, Any] = {
         "vocab_size": vocab_size,
         "bos_token_id": 0,
@@ -70,13 +77,13 @@ def random_hf_model(architecture: str, vocab_size: int) -> PreTrainedModel:
         "num_hidden_layers": 2,
         "num_attention_heads": 2,
         "num_key_value_heads": 1,
-        "max_position_embeddings": 64,
+        "max_position_embeddings": context,
     }
     torch.manual_seed(0)
     model: PreTrainedModel
     if architecture == "gpt2":
         model = GPT2LMHeadModel(
-            GPT2Config(n_embd=32, n_layer=2, n_head=2, n_positions=64, **shared)
+            GPT2Config(n_embd=32, n_layer=2, n_head=2, n_positions=context, **shared)
         )
     elif architecture == "gemma2":
         model = Gemma2ForCausalLM(
@@ -134,6 +141,17 @@ def any_model(
 def model(load_small: Callable[[str], TransformerBridge]) -> TransformerBridge:
     """A small random GPT-2."""
     return load_small("gpt2")
+
+
+@pytest.fixture(scope="session")
+def chat_model(tmp_path_factory: pytest.TempPathFactory) -> TransformerBridge:
+    """A small random GPT-2 with a chat template and room for a conversation."""
+    tokenizer = small_tokenizer()
+    tokenizer.chat_template = CHAT_TEMPLATE
+    folder = tmp_path_factory.mktemp("chat")
+    random_hf_model("gpt2", len(tokenizer), context=200).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return load_model(folder, device="cpu")
 
 
 @pytest.fixture(scope="session")

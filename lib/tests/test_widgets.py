@@ -6,7 +6,6 @@ from dataclasses import replace
 from html import escape
 from typing import Any
 
-import ipywidgets
 import pytest
 import torch
 from steerlab.generation import generate
@@ -14,6 +13,7 @@ from steerlab.hooks import check_unhooked
 from steerlab.settings import course_settings
 from steerlab.steering import AddVector, dose_of, steer
 from steerlab.widgets import SteeringExplorer
+from steerlab.widgets.methods import coefficient_at
 
 HOOK = "blocks.1.hook_resid_pre"
 FOR, AGAINST = ["a", "e", "i"], ["o", "u", "n"]
@@ -144,6 +144,61 @@ def test_errors_are_shown_in_the_widget_and_pass(model, vector):
     assert not explorer.run.disabled
 
 
+def test_an_error_in_the_readers_code_names_the_line(model, vector):
+    def fails(prompt, coefficient):
+        return prompt[999]
+
+    explorer = SteeringExplorer(model, {"broken": fails, "zero": (0 * vector, HOOK)})
+    explorer.run.click()
+    assert "IndexError: string index out of range\nin fails, line " in explorer.error.value
+    assert "return prompt[999]" in explorer.error.value
+    explorer.method.value = "zero"
+    assert "\nin " not in explorer.error.value, "our own lines are no help to the reader"
+
+
+def test_a_prompt_beyond_the_context_is_named_with_what_to_do(explorer):
+    explorer.prompt.value = "The movie that I watched yesterday was good and warm. " * 12
+    explorer.run.click()
+    assert "exceeds the model&#x27;s context of 64: shorten it" in explorer.error.value
+    assert explorer.steered.value == ""
+    explorer.prompt.value = "The movie"
+    explorer.run.click()
+    assert explorer.error.value == ""
+
+
+def test_without_words_the_fluency_is_shown_alone(model, vector):
+    explorer = SteeringExplorer(model, {"v": (vector, HOOK)})
+    explorer.run.click()
+    assert "concept score" not in explorer.measures.value
+    for name in ("NLL", "distinct-2", "repeated 4-grams"):
+        assert name in explorer.measures.value
+
+
+@pytest.mark.parametrize("dose", [0.05, 0.3, -0.8])
+@pytest.mark.parametrize(
+    "curve",
+    [
+        lambda c: 3.0 * abs(c),
+        lambda c: 1e-4 * c * c,
+        lambda c: abs(c) ** 0.5,
+        lambda c: 2e5 * abs(c),
+        lambda c: 0.01 * abs(c - 1.0) + 0.01,  # a clamp of a feature that is active by itself
+    ],
+)
+def test_the_coefficient_of_a_dose_is_found_whatever_the_curve(curve, dose):
+    c = coefficient_at(curve, dose)
+    assert c * dose > 0
+    assert curve(c) == pytest.approx(abs(dose), rel=0.01)
+
+
+def test_a_dose_that_nothing_has_is_refused_by_name():
+    with pytest.raises(ValueError, match="changes nothing there"):
+        coefficient_at(lambda c: 0.0, 0.4)
+    with pytest.raises(ValueError, match=r"dose \+0.40 \(those tried have 0.50 to"):
+        coefficient_at(lambda c: 0.5 + abs(c), 0.4)
+    assert coefficient_at(lambda c: 0.5 + abs(c), 0.0) == 0.0
+
+
 def test_generated_text_is_never_markup(model):
     explorer = SteeringExplorer(model, {"x": lambda prompt, c: "<img src=x onerror=alert(1)>"})
     explorer.prompt.value = "<b>bold"
@@ -157,17 +212,6 @@ def test_methods_that_are_none_are_refused(model):
         SteeringExplorer(model, {})
     with pytest.raises(TypeError, match=r"method 'v' is Tensor: pass \(vector, hook_name\)"):
         SteeringExplorer(model, {"v": torch.ones(32)})  # type: ignore[dict-item]
-
-
-def test_only_core_widgets_are_used_and_layouts_are_objects(explorer):
-    def walk(widget):
-        yield widget
-        for child in getattr(widget, "children", ()):
-            yield from walk(child)
-
-    for widget in walk(explorer.widget):
-        assert type(widget).__module__.startswith("ipywidgets.widgets")
-        assert isinstance(widget.layout, ipywidgets.Layout)
 
 
 def test_displaying_the_explorer_displays_its_widget(explorer, monkeypatch):

@@ -1,0 +1,82 @@
+"""A conversation held twice: once with the unsteered model, once with the steered one.
+
+Both sides get the same turns of the reader, and each answers on from its own answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from transformer_lens.model_bridge import TransformerBridge
+
+from steerlab.generation import Completion
+from steerlab.tokens import chat_text, encode
+
+Side = Literal["unsteered", "steered"]
+Turns = list[dict[str, str]]
+Writer = Callable[[str], Completion]
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """What the reader said, what each side answered, and how the steered one was steered."""
+
+    said: str
+    unsteered: Completion
+    steered: Completion
+    how: str
+
+
+class Conversation:
+    """The exchanges so far."""
+
+    def __init__(self, model: TransformerBridge, max_new_tokens: int):
+        self.model = model
+        self.max_new_tokens = max_new_tokens
+        self.exchanges: list[Exchange] = []
+
+    def check_template(self) -> None:
+        """Raise ValueError if the model has no chat template, which says how turns are written."""
+        if not getattr(self.model.tokenizer, "chat_template", None):
+            raise ValueError(
+                "this model has no chat template, so it cannot hold a conversation: load an "
+                "instruction-tuned model, e.g. 'gemma-2-2b-it', or go on with single prompts"
+            )
+
+    def turns(self, side: Side, said: str) -> Turns:
+        """One side's history with a new turn of the reader's at its end."""
+        turns = []
+        for exchange in self.exchanges:
+            answer = exchange.unsteered if side == "unsteered" else exchange.steered
+            turns.append({"role": "user", "content": exchange.said})
+            turns.append({"role": "assistant", "content": answer.text})
+        return [*turns, {"role": "user", "content": said}]
+
+    def say(self, said: str, unsteered: Writer, steered: Writer, how: str) -> Exchange:
+        """A turn of the reader's, answered by both sides; kept only if both answered.
+
+        unsteered and steered write on from the text of a side's conversation. Raises ValueError
+        without a chat template, or where a conversation outgrows the model's context.
+        """
+        self.check_template()
+        plain = unsteered(self._read("unsteered", said))
+        exchange = Exchange(said, plain, steered(self._read("steered", said)), how)
+        self.exchanges.append(exchange)
+        return exchange
+
+    def reset(self) -> None:
+        """Begin anew."""
+        self.exchanges.clear()
+
+    def _read(self, side: Side, said: str) -> str:
+        """The text that the model reads, with BOS once if the template writes it."""
+        text = chat_text(self.model, self.turns(side, said))
+        n, limit = len(encode(self.model, text, prepend_bos=False)), int(self.model.cfg.n_ctx)
+        if n + self.max_new_tokens > limit:
+            raise ValueError(
+                f"the {side} conversation now has {n} tokens, and with {self.max_new_tokens} new "
+                f"ones it exceeds the model's context of {limit}: press Reset to begin anew"
+            )
+        return text

@@ -1,0 +1,375 @@
+"""`SteeringExplorer`: the widgets and what happens when one is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import wraps
+from typing import Any
+
+import ipywidgets as widgets
+from transformer_lens.model_bridge import TransformerBridge
+
+from steerlab.cavs import CAVs
+from steerlab.evaluation import Fluency
+from steerlab.generation import Completion, generate
+from steerlab.sae.clamp import ClampFeatures
+from steerlab.sae.labels import FeatureLabels
+from steerlab.sae.model import SAE
+from steerlab.settings import CourseSettings, course_settings
+from steerlab.steering import steer
+from steerlab.widgets import render
+from steerlab.widgets.chat import Conversation, Turns
+from steerlab.widgets.code import notebook_variables
+from steerlab.widgets.measures import Measures, Written
+from steerlab.widgets.methods import ClampMaker, Method, MethodLike, Ruler, as_method
+from steerlab.widgets.picker import Picker
+from steerlab.widgets.reproduce import Shown, reproducing_cell
+from steerlab.widgets.sources import Concepts, Features
+
+
+def _shows_errors(callback: Callable[[Any], None]) -> Callable[..., None]:
+    """A callback of a widget, whose exceptions it would swallow: they are shown in the explorer."""
+
+    @wraps(callback)
+    def reporting(self: SteeringExplorer, event: Any = None) -> None:
+        self.error.value = ""
+        try:
+            callback(self)
+        except Exception as error:
+            self.error.value = render.error(error)
+
+    return reporting
+
+
+class SteeringExplorer:
+    """Unsteered and steered text side by side, with the concept score and what fluency it costs.
+
+    methods: by name, each one of
+    - (vector [d_model], hook_name), or (vectors [hook, d_model], hook_names): `AddVector` there;
+    - a function of the coefficient that returns {hook_name: intervention};
+    - your own function (prompt, coefficient) -> text. It may return the prompt too. Alone, its
+      slider is in coefficients; as (function, vector, hook_name) it is in doses of that vector.
+
+    sae, labels: features to search among and clamp; labels are `FeatureLabels` or {feature: text}.
+    clamp: your own function (sae, {feature: activation}) -> intervention in place of
+    `ClampFeatures`. cavs: concepts to search among, added as vectors.
+
+    words_for, words_against: what the concept score counts. words: {concept: words}; a feature or
+    CAV of one of these concepts is scored by its words against those of the others. Without either
+    the score is left out.
+
+    The slider is in doses (see `steerlab.steering.dose_of`), the raw coefficient stands beside it.
+    Multi-turn chat works on models with a chat template, for every method that is not a function
+    of your own that writes text. Display the object, or place its `.widget` in a layout of your own.
+
+    Raises TypeError and ValueError for arguments of a wrong kind. Everything that goes wrong later
+    is shown in the widget.
+    """
+
+    def __init__(
+        self,
+        model: TransformerBridge,
+        methods: Mapping[str, MethodLike] | None = None,
+        *,
+        sae: SAE | None = None,
+        labels: FeatureLabels | Mapping[int, str] | None = None,
+        clamp: ClampMaker = ClampFeatures,
+        cavs: CAVs | None = None,
+        words_for: Iterable[str] = (),
+        words_against: Iterable[str] = (),
+        words: Mapping[str, Iterable[str]] | None = None,
+        settings: CourseSettings | None = None,
+        positions: str = "all",
+        temperature: float = 0.0,
+        seed: int = 0,
+    ):
+        if not methods and sae is None and cavs is None:
+            raise ValueError(
+                "no method to explore; pass e.g. {'mean difference': (vector, hook)}, sae=, or cavs="
+            )
+        if labels is not None and sae is None:
+            raise ValueError("labels name the features of an SAE: pass sae= as well")
+        self.model = model
+        self.settings = settings or course_settings(model)
+        self.positions = positions
+        self._sampling: dict[str, Any] = {"temperature": temperature, "seed": seed}
+        ruler = Ruler(model, self.settings, positions)
+        lists: list[Features | Concepts] = []
+        if sae is not None:
+            lists.append(Features(ruler, sae, labels, clamp))
+        if cavs is not None:
+            lists.append(Concepts(ruler, cavs))
+        own = {name: as_method(name, like, ruler) for name, like in (methods or {}).items()}
+        self._picker = Picker(own, lists)
+        self._measures = Measures(model, self.settings.mode, words_for, words_against, words or {})
+        self._unsteered: dict[str, tuple[Completion, Fluency]] = {}
+        self._conversation = Conversation(model, self.settings.max_new_tokens)
+        self._chatting = False
+        self._shown: Shown | None = None
+        self._build()
+        self._change_source()
+
+    # ------------------------------------------------------------ the widgets
+
+    def _build(self) -> None:
+        wide = widgets.Layout(width="100%")
+        half = widgets.Layout(width="50%", padding="0 12px 0 0")
+        doses = self.settings.doses
+        picker = self._picker
+        self.source, self.method = picker.source, picker.method
+        self.search, self.hits = picker.search, picker.hits
+        self.dose = widgets.FloatSlider(
+            value=self.settings.dose,
+            min=min(doses),
+            max=max(doses),
+            step=0.05,
+            description="dose",
+            continuous_update=False,
+            readout_format=".2f",
+        )
+        self.coefficient = widgets.Label()
+        self.chat = widgets.Checkbox(value=False, description="multi-turn chat", indent=False)
+        self.prompt = widgets.Textarea(
+            value=self.settings.prompt, description="prompt", layout=wide
+        )
+        self.run = widgets.Button(description="Generate", button_style="primary")
+        self.reset = widgets.Button(description="Reset")
+        self.copy = widgets.Button(description="Copy as code")
+        self.unsteered = widgets.HTML(layout=half)
+        self.steered = widgets.HTML(layout=half)
+        self.measures = widgets.HTML(layout=wide)
+        self.error = widgets.HTML(layout=wide)
+        self.code = widgets.Textarea(rows=14, layout=wide)
+        self._buttons = widgets.HBox()
+        self._below = widgets.VBox(
+            [widgets.Label("Select all, copy, and paste into a new cell:"), self.code], layout=wide
+        )
+        self._strength = widgets.HBox([self.dose, self.coefficient])
+        self._texts = widgets.HBox([self.unsteered, self.steered], layout=wide)
+        self.widget = widgets.VBox(layout=wide)
+        self.source.observe(self._change_source, names="value")
+        self.search.observe(self._search, names="value")
+        for chosen in (self.method, self.hits, self.dose):
+            chosen.observe(self._show_coefficient, names="value")
+        self.chat.observe(self._toggle_chat, names="value")
+        self.run.on_click(self._on_click)
+        self.reset.on_click(self._begin_anew)
+        self.copy.on_click(self._show_code)
+
+    def _arrange(self) -> None:
+        """Show the widgets that have a use now."""
+        self._buttons.children = [
+            self.run, *([self.reset] if self._chatting else []), self.copy,
+        ]  # fmt: skip
+        self.widget.children = [
+            *self._picker.rows,
+            self._strength,
+            self.chat,
+            self.prompt,
+            self._buttons,
+            self.error,
+            self._texts,
+            self.measures,
+            *([self._below] if self.code.value else []),
+        ]
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import display
+
+        display(self.widget)
+
+    # ------------------------------------------------------------ what to steer with
+
+    @_shows_errors
+    def _change_source(self) -> None:
+        self._arrange()
+        self._picker.begin()
+        self._set_coefficient()
+
+    @_shows_errors
+    def _search(self) -> None:
+        self.coefficient.value = ""
+        self._picker.fill()
+
+    @_shows_errors
+    def _show_coefficient(self) -> None:
+        if not self._picker.empty:
+            self._set_coefficient()
+
+    def _set_coefficient(self) -> None:
+        """Write the coefficient beside the slider."""
+        self.coefficient.value = ""
+        method = self._picker.chosen()
+        has_dose = method.coefficient is not None
+        self.dose.description = "dose" if has_dose else "coefficient"
+        self.coefficient.value = (
+            method.shown(self._coefficient_of(method)) if has_dose else "dose unknown"
+        )
+
+    def _coefficient_of(self, method: Method) -> float:
+        convert = method.coefficient
+        return self.dose.value if convert is None else convert(self.dose.value)
+
+    # ------------------------------------------------------------ one prompt
+
+    def _on_click(self, button: Any = None) -> None:
+        ready = self.run.description
+        self.run.disabled, self.run.description = True, "Generating…"
+        try:
+            self._write()
+        finally:
+            self.run.disabled, self.run.description = False, ready
+
+    @_shows_errors
+    def _write(self) -> None:
+        self._shown, self.code.value = None, ""
+        self._arrange()
+        prompt = self.prompt.value
+        if self._chatting:
+            self._take_turn(prompt)
+            return
+        self.steered.value = self.measures.value = ""
+        if not prompt.strip():
+            raise ValueError("the prompt is empty: type a few words to continue")
+        self._explore(prompt)
+
+    def _explore(self, prompt: str) -> None:
+        if prompt not in self._unsteered:
+            plain = self._generate(prompt)
+            self._unsteered[prompt] = plain, self._measures.fluency(prompt, plain)
+        plain, plain_fluency = self._unsteered[prompt]
+        self.unsteered.value = render.paragraph("unsteered", prompt, plain.text)
+        method = self._picker.chosen()
+        c = self._coefficient_of(method)
+        if method.make is not None:
+            with steer(self.model, method.make(c), self.positions):
+                written: Written = self._generate(prompt)
+        else:
+            assert method.write is not None
+            written = method.write(prompt, c)
+        if not isinstance(written, str | Completion):
+            raise TypeError(f"the method returned {type(written).__name__}, not text")
+        if isinstance(written, str):
+            written = written.removeprefix(prompt)
+        text = written if isinstance(written, str) else written.text
+        self._remember(method, c, prompt, None, written)
+        self.steered.value = render.paragraph(self._how(method), prompt, text)
+        costs = {"unsteered": plain_fluency, "steered": self._measures.fluency(prompt, written)}
+        self.measures.value = self._measures.table(
+            method.concept, {"unsteered": plain, "steered": written}, costs
+        )
+
+    def _generate(self, prompt: str, **changes: Any) -> Completion:
+        return generate(self.model, prompt, **self._generation() | changes)[0]
+
+    def _generation(self) -> dict[str, Any]:
+        """The arguments of `generate`."""
+        new, mode = self.settings.max_new_tokens, self.settings.mode
+        return {"max_new_tokens": new, "mode": mode, **self._sampling}
+
+    def _how(self, method: Method) -> str:
+        return f"{method.name}, {self._slider()}"
+
+    def _slider(self) -> str:
+        return f"{self.dose.description} {self.dose.value:+.2f}"
+
+    # ------------------------------------------------------------ a conversation
+
+    def _take_turn(self, said: str) -> None:
+        if not said.strip():
+            raise ValueError("your turn is empty: type what you want to say")
+        method = self._picker.chosen()
+        make, c = method.make, self._coefficient_of(method)
+        if make is None:
+            raise ValueError(
+                f"{method.name!r} is a function that answers a single prompt: for multi-turn chat "
+                "choose a vector, a feature, a concept or a function that returns interventions"
+            )
+
+        def unsteered(text: str) -> Completion:
+            return self._generate(text, **self._in_chat)
+
+        def steered(text: str) -> Completion:
+            with steer(self.model, make(c), self.positions):
+                return self._generate(text, **self._in_chat)
+
+        turns = self._conversation.turns("steered", said)
+        how = f"{self._how(method)}, {method.shown(c)}"
+        exchange = self._conversation.say(said, unsteered, steered, how)
+        self._show_conversation()
+        self.prompt.value = ""
+        self._remember(method, c, said, turns, exchange.steered)
+        answers = {
+            "unsteered, last answer": exchange.unsteered,
+            "steered, last answer": exchange.steered,
+        }
+        costs = {name: self._measures.fluency(a.prompt, a) for name, a in answers.items()}
+        self.measures.value = self._measures.table(method.concept, answers, costs)
+
+    @property
+    def _in_chat(self) -> dict[str, Any]:
+        """A conversation is a text with its template, which has written BOS already."""
+        return {"mode": "raw", "prepend_bos": False}
+
+    @_shows_errors
+    def _toggle_chat(self) -> None:
+        if self.chat.value == self._chatting:
+            return
+        if self.chat.value:
+            try:
+                self._conversation.check_template()
+            except ValueError:
+                self.chat.value = False
+                raise
+        self._chatting = self.chat.value
+        self.prompt.description = "your turn" if self._chatting else "prompt"
+        self.run.description = "Send" if self._chatting else "Generate"
+        self._clear()
+        if self._chatting:
+            self._show_conversation()
+
+    @_shows_errors
+    def _begin_anew(self) -> None:
+        self._conversation.reset()
+        self._clear()
+
+    def _show_conversation(self) -> None:
+        for side, panel in (("unsteered", self.unsteered), ("steered", self.steered)):
+            exchanges = self._conversation.exchanges
+            panel.value = render.transcript(side, exchanges) if exchanges else ""
+
+    def _clear(self) -> None:
+        self._shown = None
+        for panel in (self.unsteered, self.steered, self.measures, self.code):
+            panel.value = ""
+        self._arrange()
+
+    # ------------------------------------------------------------ to take away
+
+    def _remember(
+        self,
+        method: Method,
+        c: float,
+        prompt: str,
+        turns: Turns | None,
+        written: Written,
+    ) -> None:
+        generation = self._generation() | (self._in_chat if turns else {})
+        self._shown = Shown(
+            self.model, method, self._slider(), c, prompt, turns, written, self.positions,
+            generation,
+        )  # fmt: skip
+
+    def as_code(self) -> str:
+        """The cell that writes the steered text again. Raises ValueError where there is none yet."""
+        if self._shown is None:
+            raise ValueError("there is no steered text yet: generate one, then copy it as code")
+        return reproducing_cell(self._shown, notebook_variables())
+
+    @_shows_errors
+    def _show_code(self) -> None:
+        self.code.value = ""
+        try:
+            self.code.value = self.as_code()
+        finally:
+            self._arrange()

@@ -1,0 +1,81 @@
+"""What the explorer has shown, kept with everything that it takes to write it again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from transformer_lens.model_bridge import TransformerBridge
+
+from steerlab.generation import Completion
+from steerlab.widgets.chat import Turns
+from steerlab.widgets.code import Cell
+from steerlab.widgets.methods import Method
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A steered text and where it came from.
+
+    strength: as the slider says it, e.g. "dose +0.40". turns: the conversation that was answered,
+    None for a single prompt. written: what the method gave. generation: the arguments of
+    `generate`, by name.
+    """
+
+    model: TransformerBridge
+    method: Method
+    strength: str
+    coefficient: float
+    prompt: str
+    turns: Turns | None
+    written: str | Completion
+    positions: str
+    generation: Mapping[str, Any]
+
+
+def reproducing_cell(shown: Shown, namespace: Mapping[str, Any]) -> str:
+    """Code that writes the same text again, as `text`, where the notebook has what it names.
+
+    namespace: the notebook's variables, in which the model, an autoencoder or a function are
+    looked up. Raises ValueError for a vector that is in none of them and too large to write out.
+    """
+    cell = Cell(namespace)
+    method, c = shown.method, shown.coefficient
+    if method.write is not None:
+        cell.line(f"prompt = {cell.quoted(shown.prompt)}")
+        call = method.expression(cell, c)
+        text = ".text" if isinstance(shown.written, Completion) else ".removeprefix(prompt)"
+        cell.line(f"text = {call}{text}")
+    else:
+        _steered(cell, shown)
+    cell.line("print(text)")
+    return cell.finished(f"{method.name}, {shown.strength}: {method.shown(c)}")
+
+
+def _steered(cell: Cell, shown: Shown) -> None:
+    model = cell.name_of(shown.model, "model", "the model")
+    arguments = dict(shown.generation)
+    if shown.turns is None:
+        cell.line(f"prompt = {cell.quoted(shown.prompt)}")
+    else:
+        cell.use("steerlab.tokens", "chat_text")
+        cell.line("turns = [")
+        for turn in shown.turns:
+            role, content = cell.quoted(turn["role"]), cell.quoted(turn["content"])
+            cell.line(f'    {{"role": {role}, "content": {content}}},')
+        cell.line("]")
+        cell.line(f"prompt = chat_text({model}, turns)")
+    cell.use("steerlab.generation", "generate")
+    cell.use("steerlab.steering", "steer")
+    interventions = shown.method.expression(cell, shown.coefficient)
+    cell.line(f"interventions = {interventions}")
+    cell.line(f"with steer({model}, interventions, positions={cell.quoted(shown.positions)}):")
+    cell.line("    [completion] = generate(")
+    cell.line(f"        {model},")
+    cell.line("        prompt,")
+    for name, value in arguments.items():
+        written = cell.quoted(value) if isinstance(value, str) else repr(value)
+        cell.line(f"        {name}={written},")
+    cell.line("    )")
+    cell.line("text = completion.text")
