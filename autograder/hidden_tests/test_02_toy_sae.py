@@ -370,15 +370,12 @@ def test_gradients_flow_to_reconstruction_code_and_decoder(student, rng):
     )
     assert isinstance(found, tuple)
     assert len(found) == 4
-    norms = W_dec.norm(dim=1)
-    expected = (
-        x_hat - x,
-        norms.expand(len(code), -1),
-        code.sum(0)[:, None] * W_dec / norms[:, None],
-    )
+    norms, on = W_dec.norm(dim=1), code > 0
+    expected = (x_hat - x, norms * on, code.sum(dim=0)[:, None] * W_dec / norms[:, None])
+    # What a latent that is off feels is the ReLU's business: abs() says 0 there, a sum says 1.
+    found = (found[1], found[2] * on, found[3])
     # Directions alone: factors are other tests' business.
-    for gradient, direction in zip(found[1:], expected, strict=True):
-        assert isinstance(gradient, torch.Tensor)
+    for gradient, direction in zip(found, expected, strict=True):
         assert gradient.shape == direction.shape
         cosine = torch.cosine_similarity(gradient.double().flatten(), direction.flatten(), dim=0)
         assert float(cosine) > 0.9999
@@ -470,18 +467,12 @@ class Training:
         """Keeps what the student's process sends; numbers and tensors, if it is honest."""
         self.seen.append((step, dict(sae) if isinstance(sae, dict) else {}))
 
-    def run(self, student):
+    def arguments(self, student):
         objective = student.library("steerlab.checks.inside:practice_objective")
-        arguments = (
-            self.sae,
-            self.x,
-            self.rows,
-            self.sparsities,
-            self.rates,
-            objective,
-            self.watch,
-        )
-        result, self.kept = student.call_keeping("train_sae", *arguments)
+        return self.sae, self.x, self.rows, self.sparsities, self.rates, objective, self.watch
+
+    def run(self, student):
+        result, self.kept = student.call_keeping("train_sae", *self.arguments(student))
         d_model, d_sae = self.sae["W_enc"].shape
         return four_tensors(result, d_model, d_sae)
 
@@ -572,7 +563,21 @@ def test_the_given_sae_stays_as_it_is(student, rng):
     assert set(given) == set(NAMES)
     for name in NAMES:
         assert torch.equal(given[name].detach(), training.sae[name])
-        assert not torch.equal(result[name].detach(), training.sae[name])
+    assert not torch.equal(result["W_dec"].detach(), training.sae["W_dec"])
+
+
+@task(
+    "train_sae",
+    weight=1,
+    misconception="What is returned should be detached: it still carries gradients, and every use of it "
+    "would keep a record of its computation.",
+)
+def test_the_trained_parameters_are_detached(student, rng):
+    training = Training(rng, 2)
+    result = training.run(student)
+    assert not torch.equal(result["W_dec"], training.sae["W_dec"])
+    still_attached = student.library("steerlab.checks.inside:still_attached")
+    assert still_attached(student.train_sae, *training.arguments(student)) == []
 
 
 @task(
@@ -589,9 +594,8 @@ def test_the_watcher_sees_every_step(student, rng):
         four_tensors(sae, *training.sae["W_enc"].shape)
         # Against the last as it was returned, so that the steps themselves need not be right.
         assert torch.equal(sae["W_dec"], result["W_dec"]) == (number == len(expected) - 1)
-    moves = [sae["b_enc"].detach().double() for _, sae in training.seen]
+    moves = [training.sae["W_dec"], *(sae["W_dec"].detach() for _, sae in training.seen)]
     assert all(not torch.equal(a, b) for a, b in pairwise(moves))
-    assert not torch.equal(moves[0], training.sae["b_enc"])
 
 
 # --------------------------------------------------------------------------------- sae_scores
@@ -708,6 +712,21 @@ def test_without_losses_none_is_recovered(student, rng):
         assert without[name] > 0
 
 
+@task(
+    "sae_scores",
+    weight=1,
+    misconception="Your function changes what it is given. Measure without writing into x, x_hat or "
+    "code.",
+)
+def test_measuring_changes_nothing(student, rng):
+    case = scores_case(rng)
+    scores, kept = student.call_keeping("sae_scores", *case[:4])
+    assert isinstance(scores, dict)
+    assert any(isinstance(value, float) and value > 0 for value in scores.values())
+    for before, after in zip(case[:3], kept[:3], strict=True):
+        assert torch.equal(before, after)
+
+
 # ------------------------------------------------------------------------------- top_contexts
 
 
@@ -746,7 +765,7 @@ def places(student, case, skip, n):
     "strengths, largest first.",
 )
 def test_the_strongest_places_come_first(student, rng):
-    for n in (3, draw(rng, 4, 8)):
+    for n in (3, draw(rng, 4, 8), 20):
         strengths, documents, tokens = places_case(rng, n_texts=20, length=1, silent=0.0)
         order = sorted(range(20), key=lambda place: -float(strengths[place]))
         assert places(student, (strengths, documents, tokens), [], n) == order[:n]

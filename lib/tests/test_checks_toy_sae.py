@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 from steerlab import checks
-from steerlab.checks.inside import gradients, practice_objective, shared_memory
+from steerlab.checks.inside import (
+    gradients,
+    practice_objective,
+    shared_memory,
+    still_attached,
+)
 
 # Right functions, written as a student might; keyword arguments make them wrong in one way.
 
@@ -293,6 +298,11 @@ def test_gradients_reach_into_dicts_and_are_zero_where_they_are_cut_off():
 def test_shared_memory_is_seen_through_views():
     W = torch.ones(2, 3)
     assert shared_memory(lambda: {"a": W, "b": W.T, "c": W.clone()}) == [["a", "b"]]
+
+
+def test_tensors_that_still_require_gradients_are_named():
+    W = torch.ones(2, requires_grad=True)
+    assert still_attached(lambda: {"a": W, "b": W.detach(), "c": 2 * W}) == ["a", "c"]
 
 
 def test_the_practice_objective_feels_every_tensor_the_batch_and_the_sparsity():

@@ -49,6 +49,11 @@ def shared_memory(function: Callable[..., Mapping[str, Tensor]], *args: Any) -> 
     return [[a, b] for a, b in combinations(storages, 2) if storages[a] == storages[b]]
 
 
+def still_attached(function: Callable[..., Mapping[str, Tensor]], *args: Any) -> list[str]:
+    """Names under which `function(*args)` returns tensors that still require gradients."""
+    return [name for name, tensor in function(*args).items() if tensor.requires_grad]
+
+
 def practice_objective(
     sae: Mapping[str, Tensor], batch: Tensor, sparsity: float | Tensor
 ) -> Tensor:
