@@ -63,6 +63,10 @@
 # %% tags=["install"]
 # install steerlab
 
+# %% [markdown]
+# One variable picks the model. `"tiny"` is the small model that comes with the course and runs
+# anywhere; on a GPU, `"gpt2"` and others work too.
+
 # %%
 MODEL = "tiny"
 
@@ -193,8 +197,8 @@ checks.check_init_sae(init_sae)
 # %% [markdown]
 # <details><summary>How do I divide every row by its own norm?</summary>
 #
-# `directions.norm(dim=1, keepdim=True)` has shape `[d_sae, 1]`: one norm for each row, in a shape
-# that broadcasts over the row when you divide.
+# Take the norm over `d_model`. With `keepdim=True` the result has the shape `[d_sae, 1]`: one norm for
+# each row, in a shape that broadcasts over the row when you divide.
 # </details>
 #
 # <details><summary>What is the difference between a view and a copy?</summary>
@@ -461,7 +465,8 @@ def train_sae(
     sae = {name: tensor.clone().requires_grad_() for name, tensor in sae.items()}
     optimizer = torch.optim.Adam(sae.values())
     for step, chosen in enumerate(rows):
-        optimizer.param_groups[0]["lr"] = learning_rates[step]
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rates[step]
         optimizer.zero_grad()
         loss(sae, x[chosen], sparsities[step]).backward()
         optimizer.step()
@@ -479,9 +484,9 @@ checks.check_train_sae(train_sae)
 # %% [markdown]
 # <details><summary>How do I make tensors trainable?</summary>
 #
-# `tensor.clone().requires_grad_()` is a copy with numbers of its own that gradients are collected
-# for. Build a new dict of four of these, hand its values to the optimizer, and use *that* dict in
-# the loop.
+# `.clone()` gives a copy with numbers of its own, and `.requires_grad_()` says that gradients are to be
+# collected for a tensor. Build a new dict of four such copies, hand its values to the optimizer, and
+# use *that* dict in the loop.
 # </details>
 #
 # <details><summary>Why must I not change the given dict?</summary>
@@ -876,8 +881,9 @@ checks.check_top_contexts(top_contexts)
 # %% [markdown]
 # <details><summary>How do I go through the places in order of strength?</summary>
 #
-# `strengths.argsort(descending=True)` gives the indices, the strongest first. Go through them with a
-# loop, keep a set of the texts that are in the list already, and stop when you have n.
+# `argsort` gives the indices that would sort a tensor; `descending=True` puts the largest first. Go
+# through them with a loop, keep a set of the texts that are in the list already, and stop when you
+# have n.
 # </details>
 
 # %% [markdown]
@@ -1109,10 +1115,10 @@ print(
 
 # %% tags=["explore"]
 def unweighed(sae, batch, sparsity):
-    """The loss without the decoder's norms."""
+    """Your loss as if all rows of W_dec had norm 1: the activations alone are paid for."""
     code, x_hat = forward(sae, batch)
-    error = (batch - x_hat).square().sum(dim=1)
-    return (error + sparsity * code.sum(dim=1)).mean()
+    rows_of_norm_1 = torch.nn.functional.normalize(sae["W_dec"], dim=1)
+    return sae_loss(batch, x_hat, code, rows_of_norm_1, sparsity)
 
 
 def back_to_norm_1(step, sae):

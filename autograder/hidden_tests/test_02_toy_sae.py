@@ -386,7 +386,7 @@ def test_gradients_flow_to_reconstruction_code_and_decoder(student, rng):
 
 def shares(student, n_steps):
     """Both shares at every step."""
-    pairs = [student.schedule(step, n_steps) for step in range(n_steps)]
+    pairs = [student.schedule(t, n_steps) for t in range(n_steps)]
     for pair in pairs:
         assert isinstance(pair, tuple | list)
         assert len(pair) == 2
@@ -603,7 +603,7 @@ def test_the_watcher_sees_every_step(student, rng):
 
 def scores_case(rng, centred=False):
     """x far from zero, x_hat, and a code with silent, rare and weak latents; losses in nats."""
-    n, d_model, d_sae = draw(rng, 9, 14), draw(rng, 4, 6), draw(rng, 16, 22)
+    n, d_model, d_sae = draw(rng, 9, 14), draw(rng, 4, 6), 2 * draw(rng, 8, 11) + 1
     x = gauss(rng, n, d_model) * (0.5 + torch.rand(n, 1, generator=rng, dtype=torch.float64))
     x = x - x.mean(dim=0)
     if not centred:
@@ -664,7 +664,7 @@ def test_fvu_is_centred(student, rng):
 @task(
     "sae_scores",
     weight=2,
-    misconception="l0 should be the number of latents that are not zero, on average over the tokens.",
+    misconception="l0 should count the latents above zero, token by token, and be averaged over tokens.",
 )
 def test_l0_counts_what_is_not_zero(student, rng):
     case = scores_case(rng)
@@ -706,7 +706,7 @@ def test_without_losses_none_is_recovered(student, rng):
     without, given = scored(student, case, None), scored(student, case)
     assert without["loss_recovered"] is None
     assert given["loss_recovered"] is not None
-    for name in ("fvu", "l0", "dead"):
+    for name in ("dead", "fvu", "l0"):
         assert isinstance(without[name], float | int)
         assert without[name] == given[name]
         assert without[name] > 0
