@@ -289,7 +289,7 @@ untrained_toy = random_sae(n_planted, width, seed=1)
 toy = planted.x.to(model.cfg.device)
 with torch.no_grad():
     code, reconstruction = forward(untrained_toy, toy)
-active = 100 * (code > 0).float().mean()
+active = 100 * float((code > 0).float().mean())
 if untrained_prediction.filled:
     print(untrained_prediction.beside(active))
     print(f"n = {len(toy):,} vectors, computed now")
@@ -749,6 +749,7 @@ curve = []
 
 def watch(step, sae):
     """Scores on the same held-out tokens, every 25 steps and after the last."""
+    # Part 5 not finished? Put `return` here, and go on without curves.
     if step % 25 == 0 or step == recipe["n_steps"] - 1:
         sample = held_out[:2048]
         with torch.no_grad():

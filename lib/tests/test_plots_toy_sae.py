@@ -69,7 +69,7 @@ def test_a_figure_waits_for_its_prediction_and_shows_it(name, capsys):
     assert not plt.get_fignums()
     assert "waits for your prediction" in capsys.readouterr().out
     FIGURES[name](predict("How many?", 3, key="k"))
-    assert any("your prediction" in text or "you said 3" in text for text in texts())
+    assert any("your prediction" in text or "You said 3" in text for text in texts())
 
 
 def test_the_legend_counts_what_exceeds_the_threshold():

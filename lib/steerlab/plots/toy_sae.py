@@ -7,7 +7,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.ticker import ScalarFormatter
+from matplotlib.axis import Axis
 
 from steerlab.plots.figure import (
     COMPUTED_NOW,
@@ -55,7 +55,7 @@ def training_curves(
     curves: for each training a list of {"step", "loss", "l0", "fvu"}.
     """
     fig, panels = plt.subplots(1, 3, figsize=(9.6, 3.2), layout="constrained")
-    names = {"loss": "loss on the batch", "l0": "L0 (latents a token)", "fvu": "FVU"}
+    names = {"loss": "loss", "l0": "L0 (latents a token)", "fvu": "FVU"}
     for ax, (key, label) in zip(panels, names.items(), strict=True):
         for (name, rows), colour in zip(curves.items(), SERIES, strict=False):
             values = floats([row[key] for row in rows])
@@ -83,12 +83,13 @@ def frontier(
     families: for each kind of autoencoder its points {"l0", "fvu", "loss_recovered"}, along one
     line. live: single points of the notebook's own, with the same keys.
     """
-    fig, (left, right) = plt.subplots(1, 2, figsize=(9.2, 3.7), layout="constrained")
+    fig, (left, right) = plt.subplots(1, 2, figsize=(9.2, 3.7), sharex=True, layout="constrained")
     for (name, points), colour in zip(families.items(), SERIES, strict=False):
         ordered = sorted(points, key=lambda point: point["l0"])
         l0 = [point["l0"] for point in ordered]
         left.plot(l0, [point["fvu"] for point in ordered], "o-", ms=4, color=colour, label=name)
-        lost = [100 * (1 - point["loss_recovered"]) for point in ordered]
+        # Where the reconstruction happens to do better than the residual, the logarithm has no place.
+        lost = [_positive(100 * (1 - point["loss_recovered"])) for point in ordered]
         right.plot(l0, lost, "o-", ms=4, color=colour, label=name)
     for (name, own), marker in zip((live or {}).items(), "*XDP", strict=False):
         style = {"ls": "", "marker": marker, "ms": 13, "color": GUESS, "mec": "black"}
@@ -109,12 +110,15 @@ def frontier(
     caption(fig, n, provenance)
 
 
-def _plain_numbers(axis) -> None:
-    """0.05 in place of 5 × 10⁻²."""
-    for formatter in (ScalarFormatter(), ScalarFormatter()):
-        formatter.set_scientific(False)
-        axis.set_major_formatter(formatter)
-    axis.set_minor_formatter(lambda value, _: f"{value:g}" if str(f"{value:e}")[0] in "25" else "")
+def _positive(value: float) -> float:
+    """The value, or NaN where it is not above zero."""
+    return value if value > 0 else float("nan")
+
+
+def _plain_numbers(axis: Axis) -> None:
+    """0.05 in place of 5 × 10⁻², and between the powers of ten only 2 and 5."""
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
 
 
 def recovered_directions(
@@ -167,7 +171,7 @@ def concept_scores(
     if waits(prediction):
         return
     kinds, concepts = list(scores), list(next(iter(scores.values())))
-    fig, ax = plt.subplots(figsize=(7.4, 1.6 + 0.28 * len(concepts)), layout="constrained")
+    fig, ax = plt.subplots(figsize=(8.4, 1.4 + 0.28 * len(concepts)), layout="constrained")
     for (kind, values), colour, marker in zip(scores.items(), SERIES, "osD^v<", strict=False):
         found = sum(values[concept] > threshold for concept in concepts)
         ax.plot(
@@ -186,9 +190,9 @@ def concept_scores(
     ax.set_xlabel(f"AUROC on held-out documents (0.5 is chance; dotted: {threshold:g})")
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(axis="y", color="#dddddd", lw=0.5)
-    title = f"Best score for each concept, and how many concepts exceed {threshold:g}"
+    title = f"How many of {len(concepts)} concepts exceed {threshold:g}?"
     if prediction is not None and isinstance(prediction.answer, float):
-        title += f" (you said {prediction.answer:g})"
-    fig.suptitle(title, fontsize=10)
-    fig.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=8)
+        title += f" You said {prediction.answer:g}."
+    ax.set_title(title)
+    fig.legend(loc="outside right upper", frameon=False, fontsize=8)
     caption(fig, n, provenance)
