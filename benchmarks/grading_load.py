@@ -11,10 +11,10 @@ from datetime import datetime
 from statistics import fmean
 
 import psutil
-from autograder.cellrunner import KernelRun
 from autograder.course import CourseFolder, load_course
+from autograder.grading.cellrunner import KernelRun
+from autograder.grading.work import sandbox_settings
 from autograder.sandbox import Sandbox
-from autograder.work import sandbox_settings
 from nbformat import NotebookNode
 
 from autograder import cells
@@ -23,10 +23,21 @@ INSIDE = "confined.sandbox"  # what the command line of everything in a sandbox 
 OURS = (INSIDE, "multiprocessing.forkserver", "autograder grade")
 
 
+def recorded_at(folder: CourseFolder) -> list[float]:
+    """When each submission of a batch was recorded, in seconds, in order, from the ledger."""
+    events = [json.loads(line) for line in folder.ledger.read_text("utf-8").splitlines()]
+    return sorted(datetime.fromisoformat(event["when"]).timestamp() for event in events)
+
+
+def throughput(folder: CourseFolder) -> float:
+    """Submissions a second, from the second one recorded to the last: without the start."""
+    times = recorded_at(folder)
+    return (len(times) - 2) / (times[-1] - times[1])
+
+
 def throughput_last_over_first(folder: CourseFolder) -> float:
     """Submissions a second in the last third of a batch over those in its first, from the ledger."""
-    events = [json.loads(line) for line in folder.ledger.read_text("utf-8").splitlines()]
-    times = sorted(datetime.fromisoformat(event["when"]).timestamp() for event in events)
+    times = recorded_at(folder)
     third = len(times) // 3
     first, last = times[third] - times[0], times[-1] - times[-1 - third]
     return first / last

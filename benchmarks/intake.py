@@ -35,12 +35,12 @@ from statistics import median
 import nbformat
 from autograder.build import read_source
 from autograder.course import Course, load_course
+from autograder.grading.session import GradingSession
+from autograder.grading.workers import Workers
 from autograder.init import init
 from autograder.intake import Clean, Refused, clean_notebook, parse_notebook, take_in
-from autograder.python_source import definition, same_code
+from autograder.intake.python_source import definition, same_code
 from autograder.results import Result
-from autograder.session import GradingSession
-from autograder.workers import Workers
 from nbformat import NotebookNode
 
 from autograder import cells

@@ -18,9 +18,11 @@ import venv
 from pathlib import Path
 
 import nbformat
+import steerlab
 from autograder.course import Assignment, Course
 from nbformat import NotebookNode
 
+import autograder
 from autograder import cells
 from benchmarks.stock_nbgrader import LocalHandle, LocalStudent, score_in_kernel
 
@@ -46,7 +48,12 @@ def install(folder: Path) -> Path:
     """Make an environment with otter-grader beside our packages; its program. Raises OSError."""
     venv.create(folder, with_pip=True)
     site = next(folder.glob("lib/python*/site-packages"))
-    (site / "ours.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    # Editable installations are .pth files, which are not followed from a .pth file.
+    ours = [
+        sysconfig.get_path("purelib"),
+        *(str(Path(p.__path__[0]).parent) for p in (steerlab, autograder)),
+    ]
+    (site / "ours.pth").write_text("".join(f"{place}\n" for place in ours))
     command: list[str | Path] = [
         folder / "bin" / "python",
         "-m",

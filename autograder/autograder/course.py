@@ -76,7 +76,10 @@ class HandingIn:
 
 @dataclass(frozen=True)
 class Course:
-    """The repository's `course.toml`, read once."""
+    """The repository's `course.toml`, read once.
+
+    preload: the model that grading holds ready; empty for a course that needs none.
+    """
 
     repository: Path
     id: str
@@ -86,6 +89,7 @@ class Course:
     limits: Limits
     assignments: dict[str, Assignment]
     rules: dict[str, HandingIn] = field(default_factory=dict)
+    preload: str = "tiny"
 
     def handing_in(self, assignment_id: str) -> HandingIn:
         """The rules of handing an assignment in."""
@@ -137,15 +141,18 @@ def load_course(repository: Path | None = None) -> Course:
         raise CourseError(f"{path} cannot be read: {error}.") from error
     try:
         course = raw["course"]
+        grading = dict(raw.get("grading", {}))
+        preload = str(grading.pop("preload", "tiny"))
         return Course(
             repository=root,
             id=course["id"],
             title=course["title"],
             student_repository=course["student_repository"],
             release=course["release"],
-            limits=Limits(**raw.get("grading", {})),
+            limits=Limits(**grading),
             assignments={key: _assignment(key, value) for key, value in raw["assignments"].items()},
             rules={key: _handing_in(key, value) for key, value in raw["assignments"].items()},
+            preload=preload,
         )
     except KeyError as error:
         raise CourseError(f"{path} lacks the key {error}.") from error

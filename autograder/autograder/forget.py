@@ -34,10 +34,10 @@ from nbgrader.api import Gradebook, MissingEntry
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from .collecting.roster import Person
 from .course import Course, CourseError, CourseFolder
 from .gradebook import unreachable
 from .results import Result, Store, notebook_digest, write_whole
-from .roster import Person
 from .standings import people
 
 #: Folders with one folder for each person.

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import autograder
 from autograder.course import CourseFolder
-from autograder.page import PageExporter
+from autograder.grading.page import PageExporter
 
 c = get_config()  # noqa: F821  (nbgrader defines it)
 here = Path(__file__).resolve().parent
@@ -36,19 +36,19 @@ c.CourseDirectory.db_url = CourseFolder(here).database  # as course.json has it
 c.Intake.course_folder = str(here)
 c.SandboxExecute.course_folder = str(here)
 c.Autograde.sanitize_preprocessors = [
-    "autograder.preprocessor.Intake",
+    "autograder.grading.preprocessor.Intake",
     "nbgrader.preprocessors.OverwriteKernelspec",
     "nbgrader.preprocessors.OverwriteCells",
     "nbgrader.preprocessors.CheckCellMetadata",
 ]
 c.Autograde.autograde_preprocessors = [
-    "autograder.preprocessor.SandboxExecute",
+    "autograder.grading.preprocessor.SandboxExecute",
     "nbgrader.preprocessors.LimitOutput",
     "nbgrader.preprocessors.SaveAutoGrades",
     "nbgrader.preprocessors.AssignLatePenalties",
 ]
 # Late penalties follow course.toml; they are kept apart from the scores.
-c.AssignLatePenalties.plugin_class = "autograder.late_penalty.LatePenalty"
+c.AssignLatePenalties.plugin_class = "autograder.collecting.late_penalty.LatePenalty"
 c.LatePenalty.course_folder = str(here)
 
 # The feedback page: nbgrader's own with the tasks named, and with nothing in it that runs or loads.

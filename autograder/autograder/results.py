@@ -159,10 +159,14 @@ def key_at(key: str, level: str) -> str:
     return hashlib.sha256(f"{key} {level}".encode()).hexdigest()[:40]
 
 
+#: What an assignment's entry says beside; moving a due date runs nobody's notebook again.
+NO_PART_OF_A_MARK = ("title", "minutes", "due")
+
+
 def environment_of(course: Course, assignment: Assignment) -> dict[str, Any]:
     """Everything but the submission that a mark depends on, as versions and digests."""
     return {
-        "assignment": asdict(assignment),
+        "assignment": {k: v for k, v in asdict(assignment).items() if k not in NO_PART_OF_A_MARK},
         "limits": asdict(course.limits),
         "hidden_tests": digest_of(course.hidden_tests(assignment.id)),
         "steerlab": digest_of(course.repository / "lib" / "steerlab"),

@@ -14,10 +14,10 @@ from typing import Any
 from nbgrader.api import Gradebook, MissingEntry
 from sqlalchemy.exc import SQLAlchemyError
 
+from .collecting.roster import Person, read_roster
 from .course import Assignment, Course, CourseError, CourseFolder
 from .gradebook import unreachable
 from .ledger import Ledger
-from .roster import Person, read_roster
 
 COMPLETE, INCOMPLETE = "complete", "incomplete"
 UNGRADED, MISSING = "ungraded", "missing"

@@ -1,100 +1,42 @@
 """Make the example class: `python autograder/example_class/make.py` (after `autograder build`).
 
-Each submission is the release notebook with one invented student's answers in it, so that the
-class can be made anew whenever the notebook changes. Right answers come from the solution, wrong
-and unusual ones from the mistake bank, the rest stands below. `expected.toml` says what each
-submission must be given; it is written by hand.
+Each submission is a release notebook with one invented student's answers in it, so that the class
+can be made anew whenever a notebook changes. Right answers come from the solution, wrong and unusual
+ones from the mistake bank, the rest stands below. `<assignment>.toml` says what each submission must
+be given, and for most assignments what its answers are; it is written by hand.
 """
 
 from __future__ import annotations
 
-import ast
-import copy
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping
+import tomllib
+from collections.abc import Callable
 from pathlib import Path
-from textwrap import dedent
 
-import jupytext
 import nbformat
 from nbformat import NotebookNode
+from submission import Answers, Assignment
 
 HERE = Path(__file__).resolve().parent
-REPOSITORY = HERE.parents[1]
-ASSIGNMENT = "01_mean_diff"
-TASKS = (
-    "sentence_residuals",
-    "mean_difference",
-    "steering_mask",
-    "steering_hooks",
-    "generate_with_hooks",
-    "concept_score",
-)
-Answers = Mapping[str, str]
-
-
-def release() -> NotebookNode:
-    """The notebook that students are given."""
-    path = REPOSITORY / "assignments" / ASSIGNMENT / f"{ASSIGNMENT}.ipynb"
-    return nbformat.read(path, as_version=4)
-
-
-def solution() -> Answers:
-    """The authors' answers, without their solution marks and comments."""
-    notebook = jupytext.read(REPOSITORY / "solutions" / f"{ASSIGNMENT}.py", fmt="py:percent")
-    found = {}
-    for cell in notebook.cells:
-        for task in TASKS:
-            if cell.source.startswith(f"# graded: {ASSIGNMENT}/{task}\n"):
-                found[task] = ast.unparse(ast.parse(cell.source))
-    return found
-
-
-def from_bank(**names: str) -> Answers:
-    """Entries of the mistake bank, by task, without their docstring and labels."""
-    found = {}
-    for task, name in names.items():
-        source = (HERE.parent / "mistakes" / ASSIGNMENT / f"{name}.py").read_text("utf-8")
-        tree = ast.parse(source)
-        # What is left of an entry: its imports and the function.
-        tree.body = [node for node in tree.body if not isinstance(node, ast.Expr | ast.Assign)]
-        found[task] = ast.unparse(tree)
-    return found
-
-
-def handed_in(answers: Answers, *, model: str | None = None) -> NotebookNode:
-    """The release with these answers, each under its marker, predictions and the essay filled in."""
-    notebook = copy.deepcopy(release())
-    for cell in notebook.cells:
-        for task, source in answers.items():
-            if cell.source.startswith(f"# graded: {ASSIGNMENT}/{task}\n"):
-                cell.source = f"# graded: {ASSIGNMENT}/{task}\n{dedent(source).strip()}\n"
-        if model is not None:
-            cell.source = cell.source.replace('MODEL = "tiny"', f'MODEL = "{model}"')
-        if cell.source.startswith("<!-- graded:"):
-            cell.source = cell.source.replace("*Your answer here.*", ESSAY)
-    return notebook
-
-
-def with_cell(notebook: NotebookNode, source: str, after: str | None = None) -> NotebookNode:
-    """An added code cell after the answer cell of a task, or at the end."""
-    place = len(notebook.cells)
-    for index, cell in enumerate(notebook.cells):
-        if after is not None and cell.source.startswith(f"# graded: {ASSIGNMENT}/{after}\n"):
-            place = index + 1
-    source = dedent(source).strip()
-    cell = nbformat.v4.new_code_cell(source)
-    cell["id"] = "own-" + hashlib.sha256(source.encode()).hexdigest()[:12]
-    notebook.cells.insert(place, cell)
-    return notebook
-
-
+MEAN_DIFF = Assignment("01_mean_diff")
+ASSIGNMENT = MEAN_DIFF.id
+TASKS = tuple(MEAN_DIFF.solution)
 ESSAY = (
     "Any vector might have done it, so I would try shuffled labels. The tweets may differ in "
     "length. Coefficient 8 is no dose."
 )
+from_bank, with_cell, release = MEAN_DIFF.from_bank, MEAN_DIFF.with_cell, MEAN_DIFF.release
+
+
+def solution() -> Answers:
+    return MEAN_DIFF.solution
+
+
+def handed_in(answers: Answers, *, model: str | None = None) -> NotebookNode:
+    return MEAN_DIFF.handed_in(answers, model=model, essay=ESSAY)
+
 
 # ---------------------------------------------------------------------------- invented students
 
@@ -389,22 +331,37 @@ BROKEN = "lars_petersen"
 RENAMED = {"pedro_alves": f"{ASSIGNMENT} (1).ipynb"}
 
 
+def listed(assignment: Assignment) -> dict[str, NotebookNode]:
+    """The submissions whose answers stand in the assignment's list."""
+    students = tomllib.loads((HERE / f"{assignment.id}.toml").read_text("utf-8"))
+    return {name: assignment.answered(entry["answers"]) for name, entry in students.items()}
+
+
 def write_class(folder: Path) -> list[Path]:
-    """Write every submission as <folder>/<student>/01_mean_diff/01_mean_diff.ipynb."""
+    """Write every submission as <folder>/<student>/<assignment>/<assignment>.ipynb."""
     shutil.rmtree(folder, ignore_errors=True)
     written = []
     for student, make in CLASS.items():
         name = RENAMED.get(student, f"{ASSIGNMENT}.ipynb")
-        path = folder / student / ASSIGNMENT / name
-        path.parent.mkdir(parents=True)
-        path.write_text(nbformat.writes(make()) + "\n", encoding="utf-8")
-        written.append(path)
+        written.append(_write(folder / student / ASSIGNMENT / name, nbformat.writes(make()) + "\n"))
     # A download that was cut off.
-    path = folder / BROKEN / ASSIGNMENT / f"{ASSIGNMENT}.ipynb"
-    path.parent.mkdir(parents=True)
     whole = json.dumps(json.loads(nbformat.writes(full_marks())))
-    path.write_text(whole[: len(whole) // 3], encoding="utf-8")
-    return [*written, path]
+    path = folder / BROKEN / ASSIGNMENT / f"{ASSIGNMENT}.ipynb"
+    written.append(_write(path, whole[: len(whole) // 3]))
+    for list_of in sorted(HERE.glob("*.toml")):
+        other = Assignment(list_of.stem)
+        if other.id == ASSIGNMENT:
+            continue
+        for student, notebook in listed(other).items():
+            path = folder / student / other.id / f"{other.id}.ipynb"
+            written.append(_write(path, nbformat.writes(notebook) + "\n"))
+    return written
+
+
+def _write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True)
+    path.write_text(text, encoding="utf-8")
+    return path
 
 
 if __name__ == "__main__":

@@ -7,11 +7,11 @@ from unittest import mock
 
 import nbformat
 from autograder.course import Course, CourseFolder
-from autograder.grade import Row
+from autograder.grading.grade import Row
+from autograder.grading.session import GradingSession
 from autograder.init import init
 from autograder.intake import take_in
 from autograder.results import GRADED, Result, TaskResult, TestResult, environment_of
-from autograder.session import GradingSession
 from toy_course import answer, grade_class, hand_in, make_toy_course, release
 
 TESTS = {
@@ -124,4 +124,6 @@ class MadeUpClass:
             return grade_class(self.folder, self.course, "01_toy")
 
     def _same_environment(self):
-        return mock.patch("autograder.session.environment_of", return_value=self.environment)
+        return mock.patch(
+            "autograder.grading.session.environment_of", return_value=self.environment
+        )

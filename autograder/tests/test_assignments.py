@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import nbformat
 import pytest
-from autograder.bank import read_mistakes
 from autograder.build import generate_release, read_source
 from autograder.course import load_course
 from autograder.leaks import Secrets, find_leaks
-from autograder.validate import QUICK, validate
+from autograder.validation.bank import read_mistakes
+from autograder.validation.validate import QUICK, validate
 
 COURSE = load_course()
 ASSIGNMENTS = list(COURSE.assignments.values())

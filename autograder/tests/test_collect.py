@@ -10,19 +10,19 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from autograder.archives import MAX_FILE_BYTES
-from autograder.attempts import Attempts
-from autograder.choice import Choice
 from autograder.cli import main
-from autograder.collect import collect
+from autograder.collecting.attempts import Attempts
+from autograder.collecting.choice import Choice
+from autograder.collecting.collect import collect
 from autograder.course import CourseError, CourseFolder, load_course
-from autograder.grade import Batch, submissions
 from autograder.gradebook import create_gradebook
-from autograder.handed_in import Refused, find_notebook
+from autograder.grading.grade import Batch, submissions
+from autograder.grading.workers import Workers
 from autograder.init import init
 from autograder.intake import Clean
+from autograder.intake.archives import MAX_FILE_BYTES
+from autograder.intake.handed_in import Refused, find_notebook
 from autograder.results import GRADED, Result, TaskResult
-from autograder.workers import Workers
 from nbformat import NotebookNode
 from nbgrader.api import Gradebook
 from toy_course import COURSE_TOML, answer, grade_class, make_toy_course, release, solved

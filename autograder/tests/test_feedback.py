@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from itertools import pairwise
 
 import pytest
-from autograder.feedback import BLANK, common_cause, notes_cell, task_html, task_text
+from autograder.grading.feedback import BLANK, common_cause, notes_cell, task_html, task_text
 from autograder.results import GRADED, Result, TaskResult, TestResult
 from made_up_class import MadeUpClass
 from nbconvert.filters import markdown2html
@@ -49,7 +49,7 @@ def pages(tmp_path_factory):
             "written", "01_toy", "01_toy", "raiser"
         ).manual_comment = "Too short."
         gradebook.db.commit()
-    from autograder.record import Recorder
+    from autograder.grading.record import Recorder
 
     recorder = Recorder(made.folder, "01_toy")
     recorder.write_page("raiser")

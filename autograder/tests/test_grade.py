@@ -10,11 +10,11 @@ from pathlib import Path
 import nbformat
 import pytest
 from autograder.course import CourseError, open_folder
-from autograder.grade import Batch
+from autograder.grading.grade import Batch
+from autograder.grading.workers import Workers
 from autograder.init import init
 from autograder.probe import seed_for
 from autograder.results import GRADED, UNGRADED
-from autograder.workers import Workers
 from nbformat.v4 import new_code_cell, new_markdown_cell
 from nbgrader.api import Gradebook
 from toy_course import answer, grade_class, hand_in, make_toy_course, release, solved
@@ -224,7 +224,9 @@ def test_a_configuration_that_leads_past_the_sandbox_is_refused(tmp_path):
     folder = init(tmp_path / "class", course)
     hand_in(folder.root, "ada", solved(course))
     config = folder.root / "nbgrader_config.py"
-    config.write_text(config.read_text().replace("autograder.preprocessor.SandboxExecute", "x"))
+    config.write_text(
+        config.read_text().replace("autograder.grading.preprocessor.SandboxExecute", "x")
+    )
     with pytest.raises(CourseError, match="does not lead autograding through the sandbox"):
         grade_class(folder, course, "01_toy")
 

@@ -9,7 +9,7 @@ import zipfile
 import nbformat
 import pytest
 from autograder.intake import Refused, clean_notebook, parse_notebook, take_in
-from autograder.python_source import newer_python_needed
+from autograder.intake.python_source import compiles, newer_python_needed, parsed
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_markdown_cell
@@ -341,6 +341,25 @@ def test_syntax_of_a_newer_python_is_not_the_students_error(course):
     with pytest.raises(Refused, match=r"needs Python 3\.12"):
         cleaned(course, notebook)
     assert newer_python_needed("def f(:\n  pass") is None
+
+
+@pytest.mark.parametrize("line", ["!ls", "listing = !ls", "%time 1 + 1"])
+def test_a_cell_of_a_thousand_shell_lines_costs_the_grader_nothing(course, line, monkeypatch):
+    def read_anew(*_):
+        pytest.fail("IPython reads such a cell anew for each of its lines")
+
+    monkeypatch.setattr(
+        "IPython.core.inputtransformer2.TransformerManager.transform_cell", read_anew
+    )
+    assert not compiles(f"{line}\n" * 1000)
+    assert parsed(f"{line}\n" * 1000) is None
+
+
+def test_a_cell_that_ipython_gives_up_on_is_kept_and_parses_as_nothing(course):
+    notebook = solved(course)
+    notebook.cells.append(new_code_cell("!ls\n" * 1000))
+    clean = cleaned(course, notebook)
+    assert any(source.count("!ls") == 1000 for source in added(clean))
 
 
 def test_intake_of_a_clean_notebook_changes_nothing(course):

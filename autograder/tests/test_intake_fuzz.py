@@ -6,7 +6,7 @@ from copy import deepcopy
 
 import pytest
 from autograder.intake import take_in
-from autograder.python_source import compiles, definition, same_code, without_cell_magic
+from autograder.intake.python_source import compiles, definition, same_code, without_cell_magic
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from toy_course import answer, make_toy_course, release, solved

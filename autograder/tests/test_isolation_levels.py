@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from autograder.course import create_folder
+from autograder.grading.session import GradingSession
 from autograder.intake import Clean
 from autograder.results import GRADED, Result, key_at
 from autograder.sandbox import (
@@ -29,7 +30,6 @@ from autograder.sandbox import (
 )
 from autograder.sandbox import groups as control_groups
 from autograder.sandbox.groups import Groups
-from autograder.session import GradingSession
 from container import python_words, run_in_container
 from toy_course import make_toy_course, solved
 

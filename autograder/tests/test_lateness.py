@@ -6,11 +6,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from autograder.attempts import Attempts, Delivery
-from autograder.course import Assignment, CourseError, HandingIn, load_course
-from autograder.init import init
-from autograder.late_penalty import settle
-from autograder.lateness import (
+from autograder.collecting.attempts import Attempts, Delivery
+from autograder.collecting.late_penalty import settle
+from autograder.collecting.lateness import (
     LATE,
     NO_DUE_DATE,
     ON_TIME,
@@ -19,6 +17,8 @@ from autograder.lateness import (
     penalty,
     timing,
 )
+from autograder.course import Assignment, CourseError, HandingIn, load_course
+from autograder.init import init
 from hypothesis import given
 from hypothesis import strategies as st
 from nbgrader.api import Gradebook

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 import pytest
-from autograder.mutants import compiled, mutants_of, sample
+from autograder.validation.mutants import compiled, mutants_of, sample
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

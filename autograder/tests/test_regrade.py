@@ -8,15 +8,17 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from autograder.course import CourseError, load_course
-from autograder.explain import explain
-from autograder.grade import OLDER, Batch
+from autograder.grading.explain import explain
+from autograder.grading.grade import OLDER, Batch
+from autograder.grading.regrade import regrade
+from autograder.grading.workers import Workers
 from autograder.init import init
-from autograder.regrade import regrade
-from autograder.workers import Workers
+from autograder.results import environment_of
 from nbgrader.api import Gradebook
 from toy_course import HIDDEN_TESTS, answer, hand_in, make_toy_course, release, solved
 
@@ -207,3 +209,11 @@ def test_regrade_options_go_together(klass, capsys):
     where = ["--course", os.fspath(klass.folder.root)]
     assert main(["grade", "01_toy", *where, "--apply"]) == 2
     assert "--apply and --never-lower go with --regrade" in capsys.readouterr().err
+
+
+def test_moving_a_due_date_runs_nobody_again(klass):
+    assignment = klass.course.assignment("01_toy")
+    moved = replace(assignment, due="2030-01-01T00:00:00+00:00", title="Another", minutes=5)
+    worth_more = replace(assignment, tasks={**assignment.tasks, "double": 7})
+    assert environment_of(klass.course, moved) == environment_of(klass.course, assignment)
+    assert environment_of(klass.course, worth_more) != environment_of(klass.course, assignment)

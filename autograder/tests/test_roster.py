@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from autograder.collecting.roster import Person, Roster, canvas_slugs, read_roster, spoken
 from autograder.course import CourseError, CourseFolder
-from autograder.roster import Person, Roster, canvas_slugs, read_roster, spoken
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -6,7 +6,13 @@ import base64
 import io
 
 import pytest
-from autograder.sanitize import clean_html, clean_image, clean_markdown, clean_outputs, clean_text
+from autograder.grading.sanitize import (
+    clean_html,
+    clean_image,
+    clean_markdown,
+    clean_outputs,
+    clean_text,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from nbconvert.filters import markdown2html

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from autograder.similarity import WINDOW, K, Source, similar_pairs, winnow
+from autograder.report.similarity import WINDOW, K, Source, similar_pairs, winnow
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -104,7 +104,7 @@ def test_broken_python_and_magics_do_not_stop_the_search():
 
 def test_two_processes_agree():
     code = (
-        "from autograder.similarity import *; import sys\n"
+        "from autograder.report.similarity import *; import sys\n"
         "a, b = sys.argv[1:]\n"
         "print(similar_pairs({'a': Source((a,)), 'b': Source((a[:250] + b,))}, [], 0.0))"
     )

@@ -13,20 +13,21 @@ from dataclasses import replace
 
 import nbformat
 import pytest
-from autograder.bank import read_survivors, survivor_entry, survivors_file
 from autograder.commands import validate as command
 from autograder.course import CourseError, Limits, load_course
+from autograder.grading.trial import Trial, worst
 from autograder.probe import seed_for
 from autograder.results import GRADED, UNGRADED, Result, TaskResult, TestResult
-from autograder.trial import Trial, worst
-from autograder.validate import QUICK, Plan, Validation
-from autograder.verdict import Report
+from autograder.validation import slices
+from autograder.validation import validate as validation
+from autograder.validation.bank import read_survivors, survivor_entry, survivors_file
+from autograder.validation.validate import QUICK, Plan, Validation
+from autograder.validation.verdict import Report
 from hypothesis import given
 from hypothesis import strategies as st
 from toy_course import make_toy_course
 
-from autograder import cells, slices, terminal
-from autograder import validate as validation
+from autograder import cells, terminal
 
 FEW = Plan(seeds=2, wrong_seeds=2, mutants=0)
 MUTANTS = Plan(seeds=1, wrong_seeds=1, mutant_seeds=1, elsewhere=False)

@@ -7,13 +7,12 @@ import time
 
 import pytest
 from autograder.course import CourseError
-from autograder.grade import Batch
+from autograder.grading import work, workers
+from autograder.grading.grade import Batch
+from autograder.grading.workers import Workers, WorkersGone, fitting
 from autograder.init import init
-from autograder.workers import Workers, WorkersGone
 from distributed import LocalCluster
 from toy_course import hand_in, make_toy_course, release, solved
-
-from autograder import work, workers
 
 asked = threading.Event()
 
@@ -90,3 +89,10 @@ def test_a_scheduler_that_leaves_midway_loses_nothing(course, folder, monkeypatc
     finally:
         cluster.close()
     assert not folder.ledger.exists()
+
+
+@pytest.mark.parametrize(
+    ("processors", "free_mb", "workers"), [(2, 24_000, 2), (64, 32_000, 8), (4, 500, 1)]
+)
+def test_there_are_no_more_workers_than_submissions_fit_into_memory(processors, free_mb, workers):
+    assert fitting(processors, 3000, free_mb) == workers

@@ -8,8 +8,8 @@ from pathlib import Path
 import nbformat
 from autograder.build import build
 from autograder.course import Course, CourseFolder, load_course
-from autograder.grade import Batch, Row
-from autograder.workers import Workers
+from autograder.grading.grade import Batch, Row
+from autograder.grading.workers import Workers
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CANARY = "canary-0123456789abcdef0123456789abcdef"
@@ -26,6 +26,7 @@ release = "v1"
 cell_cpu_seconds = 2
 call_cpu_seconds = 2
 submission_wall_seconds = 60
+preload = ""
 
 [assignments.01_toy]
 title = "Toy"

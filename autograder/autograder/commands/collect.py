@@ -14,7 +14,7 @@ from ..course import load_course, open_folder
 from ..terminal import DONE, add_course
 
 if TYPE_CHECKING:
-    from ..collect import Collection
+    from ..collecting.collect import Collection
 
 HELP = "lay an LMS's download of submissions out"
 
@@ -46,7 +46,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Collect, and print who handed in, what fits nobody, and who is absent."""
-    from ..collect import collect
+    from ..collecting.collect import collect
 
     folder = open_folder(options.course)
     course = load_course(options.repository or folder.repository())
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
         folder, course, assignment.id, options.source, options.path, options.times, options.zone
     )
     # Imported here: nbgrader takes seconds, and a wrong call should not wait for it.
-    from ..late_penalty import settle
+    from ..collecting.late_penalty import settle
 
     settled = settle(folder, course, assignment.id)
     print_collection(found)

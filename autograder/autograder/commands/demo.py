@@ -22,7 +22,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Make the scratch course folder, hand the example class in, and grade it."""
-    from ..workers import Workers
+    from ..grading.workers import Workers
 
     course = load_course(options.repository)
     example = course.repository / "autograder" / "example_class" / "submitted"

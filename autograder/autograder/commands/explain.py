@@ -19,7 +19,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Explain; the exit code is 1 where the mark was not reproduced."""
-    from ..explain import explain
+    from ..grading.explain import explain
 
     folder = open_folder(options.course)
     course = load_course(options.repository or folder.repository())

@@ -20,9 +20,9 @@ from ..terminal import (
 )
 
 if TYPE_CHECKING:
-    from ..grade import Batch, Row
-    from ..regrade import Change
-    from ..workers import Workers
+    from ..grading.grade import Batch, Row
+    from ..grading.regrade import Change
+    from ..grading.workers import Workers
 
 HELP = "grade every submission of an assignment"
 
@@ -55,8 +55,8 @@ def run(options: argparse.Namespace) -> int:
     """Grade, and print the table."""
     if (options.apply or options.never_lower) and not options.regrade:
         raise CourseError("--apply and --never-lower go with --regrade.")
-    from ..grade import Batch
-    from ..workers import Workers
+    from ..grading.grade import Batch
+    from ..grading.workers import Workers
 
     folder = open_folder(options.course)
     course = load_course(options.repository or folder.repository())
@@ -77,7 +77,7 @@ def run(options: argparse.Namespace) -> int:
 
 def grade_and_print(folder: CourseFolder, course: Course, assignment: str, workers: Workers) -> int:
     """Grade a course folder's submissions with a progress bar, then print the table."""
-    from ..grade import Batch
+    from ..grading.grade import Batch
 
     batch = Batch(folder, course, assignment, workers)
     rows = []
@@ -95,7 +95,7 @@ def grade_and_print(folder: CourseFolder, course: Course, assignment: str, worke
 
 def regrade_and_print(batch: Batch, apply: bool, never_lower: bool) -> int:
     """Regrade with a progress bar, then print what changes, or would."""
-    from ..regrade import regrade
+    from ..grading.regrade import regrade
 
     changes = []
     with progress("regrading") as shown:
@@ -120,7 +120,7 @@ def regrade_and_print(batch: Batch, apply: bool, never_lower: bool) -> int:
 
 def print_changes(changes: list[Change]) -> None:
     """The marks that differ, task by task, and what could not be graded."""
-    from ..feedback import points_text
+    from ..grading.feedback import points_text
 
     def shown(score: float | None) -> str:
         return "–" if score is None else points_text(score)
@@ -141,7 +141,7 @@ def print_changes(changes: list[Change]) -> None:
 
 def print_rows(rows: list[Row]) -> None:
     """The class as a table: student, automatic score, status."""
-    from ..feedback import points_text
+    from ..grading.feedback import points_text
 
     table = Table(show_edge=False, pad_edge=False)
     table.add_column("student")

@@ -33,8 +33,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write the zip, and say what to do with it."""
-    from ..feedback import points_text
     from ..gradescope.package import write_package
+    from ..grading.feedback import points_text
 
     folder = open_folder(options.course) if options.course else None
     repository = options.repository or (folder.repository() if folder else None)

@@ -12,8 +12,8 @@ from ..course import Assignment, Course, CourseError, load_course
 from ..terminal import CHECK_FAILED, DONE, add_weaker_sandbox, positive, progress
 
 if TYPE_CHECKING:
-    from ..validate import Plan
-    from ..verdict import Report
+    from ..validation.validate import Plan
+    from ..validation.verdict import Report
 
 HELP = "test the hidden tests on the solution, the mistake bank and automatic mutants"
 
@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace) -> Plan:
-    from ..validate import QUICK, Plan
+    from ..validation.validate import QUICK, Plan
 
     names = ("seeds", "wrong_seeds", "mutant_seeds", "mutants")
     chosen = {name: getattr(options, name) for name in names}
@@ -69,7 +69,7 @@ def _plan(options: argparse.Namespace) -> Plan:
 
 
 def _validated(course: Course, assignment: Assignment, options: argparse.Namespace) -> Report:
-    from ..validate import validate
+    from ..validation.validate import validate
 
     with progress(f"validating {assignment.id}") as shown:
         bar = shown.add_task("starting the sandbox", total=None)

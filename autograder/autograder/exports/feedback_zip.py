@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..course import Assignment, CourseError, CourseFolder
+from ..grading.record import Recorder
 from ..ledger import Ledger
-from ..record import Recorder
 from ..results import GRADED
 from ..standings import MISSING, UNGRADED, Standing
 from .moodle import participant, rows_of, worksheet

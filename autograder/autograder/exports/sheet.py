@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..course import CourseError
-from ..feedback import points_text
+from ..grading.feedback import points_text
 from ..standings import COMPLETE, Standing
 from .cellguard import guarded
 

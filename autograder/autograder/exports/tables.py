@@ -10,7 +10,7 @@ import csv
 import io
 
 from ..course import Assignment
-from ..feedback import points_text
+from ..grading.feedback import points_text
 from ..standings import COMPLETE, INCOMPLETE, UNGRADED, Standing
 from .cellguard import guarded
 

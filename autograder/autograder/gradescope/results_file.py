@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..course import Assignment
-from ..feedback import points_text, task_text
+from ..grading.feedback import points_text, task_text
 from ..results import Result, TaskResult
 from ..sandbox import Isolation
 

@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from ..course import CourseError, HiddenTestsBroken, load_course
+from ..grading.work import sandbox_settings
 from ..sandbox import Isolation, SandboxUnavailable, UserSandbox
 from ..terminal import DONE, MACHINERY_FAILED
-from ..work import sandbox_settings
 
 SETTINGS = "gradescope.json"
 TESTS_BROKEN = "the hidden tests are broken. Tell your instructor."
@@ -82,9 +82,9 @@ class Graded:
         """The content of results.json; raises CourseError, SandboxUnavailable, Refused."""
         import nbformat
 
+        from ..grading.run import Runner, check_tests
         from ..intake import take_in
         from ..results import GRADED, environment_of, result_key
-        from ..run import Runner, check_tests
         from . import results_file
 
         container, settings = self.container, self.container.settings()

@@ -21,12 +21,12 @@ from markupsafe import Markup, escape
 from .. import TEMPLATES, cells
 from ..course import Assignment, Course, CourseFolder
 from ..exports.cellguard import guarded
-from ..feedback import points_text
+from ..grading.feedback import points_text
 from ..results import Result, write_whole
-from ..similarity import WORTH_A_LOOK, Pair, Source, similar_pairs
 from ..standings import COMPLETE, INCOMPLETE, MISSING, UNGRADED
 from . import items
 from .evidence import Entry, Evidence, gather
+from .similarity import WORTH_A_LOOK, Pair, Source, similar_pairs
 
 REPORTS = "reports"
 MAX_BINS = 16

@@ -13,8 +13,8 @@ import nbformat
 
 from .. import cells
 from ..course import Assignment, Course, CourseError, CourseFolder
+from ..intake.matching import normalised
 from ..ledger import Ledger
-from ..matching import normalised
 from ..results import GRADED, Result, Store, TaskResult
 from ..standings import MISSING, UNGRADED, Standing, standings
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import nbformat
 
-from ..feedback import common_cause
+from ..grading.feedback import common_cause
 from ..results import Result, TaskResult, notebook_digest
 from .evidence import Evidence, tests_digest
 

@@ -22,7 +22,7 @@ def program_path() -> str:
     return program
 
 
-def arguments(folder: Path, hidden: tuple[Path, ...], trial: bool = False) -> list[str]:
+def arguments(folder: Path, hidden: tuple[Path, ...]) -> list[str]:
     words = [
         "--die-with-parent",
         "--unshare-pid",
@@ -56,7 +56,7 @@ def arguments(folder: Path, hidden: tuple[Path, ...], trial: bool = False) -> li
     for name, value in environment(confine.HOME, confine.SCRATCH).items():
         words += ["--setenv", name, value]
     words += ["--chdir", "/", sys.executable, "-s", "-P", "-B", "-c", start_code(layout.LAB)]
-    return [*words, "trial" if trial else "serve"]
+    return words
 
 
 def student_uid() -> int:

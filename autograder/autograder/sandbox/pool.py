@@ -22,7 +22,7 @@ from . import bubblewrap, layout, seccomp, withhold
 from .bubblewrap import student_uid
 from .groups import Group, Groups
 from .isolation import CGROUP, WATCHDOG, Isolation
-from .process import SandboxUnavailable, ZygoteProcess
+from .process import TRIAL, SandboxUnavailable, ZygoteProcess, serving
 
 RUN_FOLDERS = Path("/tmp")
 DOOR = "door"
@@ -51,6 +51,7 @@ class Settings:
     hidden: folders that must not show (course folder, hidden tests, solutions), wherever they lie.
     package: steerlab's source; found by import when not given.
     allow_weaker: go on at a lower level where the full one cannot be had; the isolation says so.
+    preload: the model that every kernel has ready. Empty: none, nor the libraries that models need.
     """
 
     withheld: tuple[str, ...] = ()
@@ -58,6 +59,7 @@ class Settings:
     package: Path | None = None
     limits: Limits = field(default_factory=Limits)
     allow_weaker: bool = False
+    preload: str = "tiny"
     start_timeout: float = 120.0
     kernel_timeout: float = 30.0
 
@@ -144,7 +146,8 @@ class Sandbox(KernelSource):
         return _seccomp_filter(self.settings.allow_weaker)
 
     def _start_zygote(self, groups: Groups | None) -> ZygoteProcess:
-        return _in_bubblewrap(self.folder, self.settings.hidden, self._filter, groups)
+        mode = serving(self.settings.preload)
+        return _in_bubblewrap(self.folder, self.settings.hidden, self._filter, groups, mode)
 
     def _explain(self, last: str) -> str:
         return bubblewrap.explain(last)
@@ -282,7 +285,7 @@ def check(allow_weaker: bool = False) -> None:
     filter_code = _seccomp_filter(allow_weaker)
     with _scratch_folder() as folder:
         layout.write_inside(folder)
-        trial = _in_bubblewrap(folder, (), filter_code, None, trial=True)
+        trial = _in_bubblewrap(folder, (), filter_code, None, TRIAL)
         try:
             trial.wait_until_ready(30, bubblewrap.explain)
         finally:
@@ -294,9 +297,9 @@ def _in_bubblewrap(
     hidden: tuple[Path, ...],
     filter_code: bytes,
     groups: Groups | None,
-    trial: bool = False,
+    mode: str,
 ) -> ZygoteProcess:
-    command = [bubblewrap.program_path(), *bubblewrap.arguments(folder, hidden, trial)]
+    command = [bubblewrap.program_path(), *bubblewrap.arguments(folder, hidden), mode]
     walls = ("namespaces", str(student_uid()))
     group = groups.make() if groups else None
     return ZygoteProcess(command, walls, {}, folder / "log", filter_code, group)

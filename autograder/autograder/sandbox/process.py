@@ -45,6 +45,14 @@ def environment(home: str, scratch: str) -> dict[str, str]:
     return {**ENVIRONMENT, **own}
 
 
+TRIAL = "trial"  # the zygote's mode in which it builds its walls and loads nothing
+
+
+def serving(model: str) -> str:
+    """The zygote's mode in which it serves kernels that have a model ready; empty for none."""
+    return f"serve:{model}"
+
+
 def start_code(lab: str, more: Sequence[str] = ()) -> str:
     """What Python executes to become the zygote: `lab` holds what runs inside, `more` packages."""
     return (

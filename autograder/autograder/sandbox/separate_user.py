@@ -17,7 +17,7 @@ from . import landlock, layout, seccomp
 from .groups import Groups
 from .isolation import Isolation
 from .pool import Sandbox, Settings, check
-from .process import SandboxUnavailable, ZygoteProcess, environment, start_code
+from .process import SandboxUnavailable, ZygoteProcess, environment, serving, start_code
 from .walls import end_users
 
 UIDS = range(64100, 64500)
@@ -75,7 +75,8 @@ class UserSandbox(Sandbox):
         described.write_text(json.dumps(walls))
         described.chmod(0o600)
         # Without `site`: no hook of an editable installation runs, and none is left behind.
-        command = [sys.executable, "-I", "-S", "-B", "-c", start_code(str(lab), sites), "serve"]
+        command = [sys.executable, "-I", "-S", "-B", "-c", start_code(str(lab), sites)]
+        command.append(serving(self.settings.preload))
         variables = environment(str(home), str(home))
         return ZygoteProcess(
             command,

@@ -1,10 +1,10 @@
 """The zygote: imports everything once, then forks one student kernel a request.
 
-Runs from the package `confined`, the copy of the few modules that the inside needs, with the
-arguments "serve" or "trial", the descriptor of its control socket, and the kind of walls with its
-detail (`walls.py`). The first packet on that socket is the system call filter, with the control
-groups to try. Every further one is a request, one byte and one descriptor; the zygote never reads
-what a request says, so what it is made of stays the same for every kernel.
+Runs from the package `confined`, the copy of the few modules that the inside needs, with these
+arguments: "serve:<model to hold ready>" or "trial", the descriptor of its control socket, and the
+kind of walls with its detail (`walls.py`). The first packet on that socket is the system call
+filter, with the control groups to try. Every further one is a request, one byte and one descriptor;
+the zygote never reads what a request says, so what it is made of stays the same for every kernel.
 """
 
 from __future__ import annotations
@@ -28,9 +28,6 @@ NO_FILTER = b"none"
 
 WARM_MODULES = (
     "numpy",
-    "transformers",
-    "transformer_lens",
-    "safetensors.torch",
     "zmq",
     "ipykernel.kernelapp",
     "ipykernel.ipkernel",
@@ -41,26 +38,29 @@ WARM_MODULES = (
 )
 WARM_IF_THERE = (
     "ipywidgets",
-    "sklearn.linear_model",
     "stack_data",
     "pygments.formatters.terminal256",
+    "sklearn.linear_model",
 )
+WARM_FOR_A_MODEL = ("transformers", "transformer_lens", "safetensors.torch")
 LEFT_COLD = (".cli", ".train", ".__main__")  # what notebooks do not import
 
 
 def main() -> None:
     """Preload, say "ready" with what was loaded, then fork a monitor for each request until EOF."""
     started = time.monotonic()
-    mode, descriptor = sys.argv[1], int(sys.argv[2])
+    gc.disable()  # the search for garbage takes a tenth of the time of these imports
+    (mode, _, model), descriptor = sys.argv[1].partition(":"), int(sys.argv[2])
     master = socket.socket(fileno=descriptor)
     try:
         walls = kinds.from_arguments(sys.argv[3:])
         walls.settle()
         held = try_walls(master, walls)
-        missing = preload() if mode == "serve" else []
+        missing = preload(model) if mode == "serve" else []
     except BaseException:
         master.send(json.dumps({"error": traceback.format_exc()[-4000:]}).encode())
         os._exit(1)
+    gc.enable()
     gc.collect()
     gc.freeze()  # pages that the collector never touches stay shared with every child
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # monitors reap themselves
@@ -108,8 +108,8 @@ def try_walls(master: socket.socket, walls: Walls) -> dict[str, Any]:
             os.close(descriptor)
 
 
-def preload() -> list[str]:
-    """Import what notebooks use and load the embedded model; returns what was not there.
+def preload(model: str) -> list[str]:
+    """Import what notebooks use and load the model, if any; returns what was not there.
 
     No thread may be running when the zygote forks: torch gets one thread before its first
     operation, and ZeroMQ makes no context here.
@@ -124,14 +124,16 @@ def preload() -> list[str]:
 
     matplotlib.use("agg")
     missing = []
-    for name in (*WARM_MODULES, *WARM_IF_THERE, *_steerlab_modules()):
+    of_models = (*WARM_FOR_A_MODEL, *_steerlab_modules()) if model else ()
+    for name in (*WARM_MODULES, *WARM_IF_THERE, *of_models):
         try:
             importlib.import_module(name)
         except ImportError:
             if name not in WARM_IF_THERE:
                 raise
             missing.append(name)
-    _preload_model()
+    if model:
+        _preload_model(model)
     from . import kernel, monitor  # noqa: F401  (imported for the children)
 
     _warm_up()
@@ -163,14 +165,14 @@ def _warm_up() -> None:
     inspect.getmodule(compile("", "a cell", "exec"))
 
 
-def _preload_model() -> None:
-    """Load the embedded model twice: one for the notebook, one that only the probe hands out."""
+def _preload_model(name: str) -> None:
+    """Load a model twice: one for the notebook, one that only the probe hands out."""
     from steerlab.models import load_model, preload
 
     from ..probe import agent
 
-    agent.prepare({"model": load_model("tiny")})
-    preload("tiny")
+    agent.prepare({"model": load_model(name)})
+    preload(name)
 
 
 if __name__ == "__main__":

@@ -19,16 +19,16 @@ import nbformat
 import psutil
 import pytest
 from autograder.course import Course, CourseFolder
-from autograder.feedback import graded_notebook
+from autograder.grading.feedback import graded_notebook
+from autograder.grading.record import Recorder
+from autograder.grading.run import Runner, check_tests
+from autograder.grading.session import GradingSession
+from autograder.grading.work import sandbox_settings
 from autograder.init import init
 from autograder.intake import Clean, Refused, take_in
 from autograder.ledger import Ledger
-from autograder.record import Recorder
 from autograder.results import GRADED, Result
-from autograder.run import Runner, check_tests
 from autograder.sandbox import KernelSource, Limits, Sandbox
-from autograder.session import GradingSession
-from autograder.work import sandbox_settings
 from conftest import Notebook
 from nbformat.v4 import new_code_cell, new_markdown_cell
 from nbgrader.api import Gradebook

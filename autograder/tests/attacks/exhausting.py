@@ -7,14 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from autograder.grading import cellrunner, sanitize
+from autograder.grading.run import Attempt
 from autograder.probe import wire
-from autograder.run import Attempt
 from autograder.sandbox import gate
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
-
-from autograder import cellrunner, sanitize
 
 from .arena import LIMITS
 from .attack import SHIFT_ALONE, Attack, Inside, Patched, Trace, says

@@ -10,11 +10,10 @@ from typing import Any
 
 import nh3
 import pytest
-from autograder.run import Attempt
+from autograder.grading import feedback, sanitize
+from autograder.grading.run import Attempt
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
-
-from autograder import feedback, sanitize
 
 from .arena import ASSIGNMENT, Arena
 from .attack import Attack, Patched, Trace

@@ -6,11 +6,10 @@ import re
 from typing import Any
 
 import pytest
+from autograder.grading import run
+from autograder.grading.run import Attempt
 from autograder.probe import client
-from autograder.run import Attempt
 from nbformat.v4 import new_output
-
-from autograder import run
 
 from .attack import Attack, Naive, Patched, Trace
 from .reading import canary

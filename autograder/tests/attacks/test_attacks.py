@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from autograder.commands import grade as grade_command
 from autograder.commands.grade import print_rows
-from autograder.grade import Row
+from autograder.grading.grade import Row
 from autograder.results import UNGRADED
 from rich.errors import MarkupError
 

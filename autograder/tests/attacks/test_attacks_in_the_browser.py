@@ -23,10 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from autograder.grading import feedback, sanitize
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell
-
-from autograder import feedback, sanitize
 
 from .arena import Arena, ClassFolder
 from .attack import Attack, Inside

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from autograder.cellrunner import KernelRun
+from autograder.grading.cellrunner import KernelRun
 from autograder.sandbox import KernelSource, Limits, Sandbox, layout
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell

@@ -1,9 +1,9 @@
 """What all figures share.
 
-Each function of this package draws one figure from numbers that the caller has measured, labels every axis with
-its unit, and prints below the axes how many things were measured and when (`n`, `provenance`). A
-figure that takes a `prediction` stays undrawn until that is filled, and then shows prediction and
-measurement together. Missing values are `None` or NaN and leave a gap.
+Each function of this package draws one figure from numbers that the caller has measured, labels
+every axis with its unit, and prints below the axes how many things were measured and when (`n`,
+`provenance`). A figure that takes a `prediction` stays undrawn until that is filled, and then shows
+prediction and measurement together. Missing values are `None` or NaN and leave a gap.
 """
 
 from __future__ import annotations
