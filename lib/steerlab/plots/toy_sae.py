@@ -152,7 +152,10 @@ def recovered_directions(
     ax.set_xlabel("directions, best first (%)")
     ax.set_ylabel(ylabel)
     ax.set_title(title)
-    finish(fig, ax, n, provenance)
+    ax.spines[["top", "right"]].set_visible(False)
+    # Above the axes: the curves go from one corner to the other, in either direction.
+    fig.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=8)
+    caption(fig, n, provenance)
 
 
 def concept_scores(

@@ -139,7 +139,7 @@ def splice_losses(
     mean residual of these texts in every place. Position 0 is left as it is.
     Raises ValueError for no texts or an unknown hook name.
     """
-    texts = check_texts(texts)
+    texts = sorted(check_texts(texts), key=len)  # batches of like lengths hold little padding
     mean = collect(model, texts, hook_name, batch_size=batch_size).values[hook_name].mean(0)
     mean = mean.to(model.cfg.device)
 

@@ -33,7 +33,7 @@ POINTS: dict[str, tuple[float, ...]] = {
     "jumprelu": (0.02, 0.05, 0.12, 0.3, 0.65),
     "topk": (4, 8, 16, 32, 64),
 }
-BASE = Recipe(steps=1000, batch_size=512)
+BASE = Recipe(steps=800, batch_size=512, learning_rate=2e-3, start_norm=0.1)
 # Seeds of the documents to train on, to measure on, and to read through the autoencoder.
 TRAIN_SEED, HELD_OUT_SEED, LOSS_SEED = 31, 32, 33
 N_TRAIN, N_HELD_OUT, N_LOSS = 4000, 2400, 200
@@ -81,6 +81,8 @@ def measure(report: Callable[[str], None], share: float = 1.0) -> dict[str, obje
         "d_sae": BASE.d_sae,
         "steps": BASE.steps,
         "batch_size": BASE.batch_size,
+        "learning_rate": BASE.learning_rate,
+        "start_norm": BASE.start_norm,
         "train_tokens": len(train),
         "held_out_tokens": len(held_out),
         "loss_documents": N_LOSS,
