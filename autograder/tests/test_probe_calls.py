@@ -143,6 +143,14 @@ def test_the_model_in_the_students_process_can_be_passed(student):
     assert torch.allclose(logits, load_model("tiny")(tokens), atol=1e-4)
 
 
+def test_a_function_of_the_library_looks_at_the_students_from_inside(student):
+    gradients = student.library("steerlab.checks.inside:gradients")
+    (slope,) = gradients(student.echo, torch.tensor(3.0))
+    assert float(slope) == 1.0
+    with pytest.raises(StudentError, match="AttributeError"):
+        student.library("steerlab.checks.inside:nothing")()
+
+
 def test_a_function_of_the_tests_runs_here_and_may_call_back(student):
     seen = []
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 
 import pytest
@@ -11,7 +10,14 @@ from steerlab import course_settings, load_model
 from steerlab.activations import collect
 from steerlab.cavs import load_cavs
 from steerlab.data import TOPICS, generate
-from steerlab.sae import ClampFeatures, evaluate_sae, load_labels, load_sae, loss_recovered
+from steerlab.sae import (
+    ClampFeatures,
+    evaluate_sae,
+    load_frontier,
+    load_labels,
+    load_sae,
+    loss_recovered,
+)
 from steerlab.steering import generate as write
 from steerlab.steering import steer
 from steerlab.tiny import CAVS, CHECKPOINT, SAES
@@ -84,13 +90,20 @@ def test_shipped_cavs_tell_the_topics_apart(tiny):
     torch.testing.assert_close(cavs.vectors.norm(dim=1), torch.ones(len(TOPICS)))
 
 
-def test_the_frontier_trades_sparsity_for_variance():
-    shipped = json.loads((SAES / "frontier.json").read_text(encoding="utf-8"))
-    points = shipped["points"]
-    assert [p["l0"] for p in points] == sorted((p["l0"] for p in points), reverse=True)
-    assert [p["fvu"] for p in points] == sorted(p["fvu"] for p in points)
-    assert shipped["command"]
-    assert shipped["date"]
+def test_the_frontier_trades_sparsity_for_variance_and_loss():
+    shipped = load_frontier("tiny")
+    assert set(shipped.points) == {"relu", "jumprelu", "topk"}
+    for points in shipped.points.values():
+        assert len(points) >= 5
+        fvu = [point["fvu"] for point in points]  # by growing L0
+        assert fvu == sorted(fvu, reverse=True)
+        assert all(0.5 < point["loss_recovered"] <= 1.01 for point in points)
+    assert "python -m steerlab.tiny.frontier" in shipped.made
+    assert "tokens" in shipped.n
+
+
+def test_a_model_without_recorded_trainings_has_no_frontier():
+    assert load_frontier("gpt2") is None
 
 
 def test_all_that_ships_with_the_model_stays_below_five_megabytes():

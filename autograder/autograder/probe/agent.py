@@ -9,6 +9,7 @@ no data.
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 import socket
 from collections.abc import Callable
@@ -109,6 +110,9 @@ class Agent:
             return self.prepared[key]
         if key in self.named:
             return self.named[key]
+        if ":" in key:
+            module, _, name = key.partition(":")
+            return getattr(importlib.import_module(module), name)
         raise NameError(key)
 
 

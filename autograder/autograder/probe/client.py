@@ -128,6 +128,14 @@ class Student:
             raise AttributeError(name)
         return Handle(self, name, "model" if name in PREPARED else "function")
 
+    def library(self, name: str) -> Handle:
+        """A function of the library as it is in the student's process, "steerlab.module:function".
+
+        For what shows only there: gradients, memory that tensors share. What it says is worth no
+        more than what the student's own functions say.
+        """
+        return Handle(self, name, "function")
+
     def call_keeping(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, tuple[Any, ...]]:
         """Call a function; returns its result and its arguments as they are there afterwards."""
         return self._call(Handle(self, name, "function"), args, kwargs, keep=True)

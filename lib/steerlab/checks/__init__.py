@@ -12,13 +12,29 @@ from steerlab.checks.mean_diff import (
     check_steering_hooks,
     check_steering_mask,
 )
+from steerlab.checks.toy_sae import (
+    check_forward,
+    check_init_sae,
+    check_sae_loss,
+    check_sae_scores,
+    check_schedule,
+    check_top_contexts,
+    check_train_sae,
+)
 
 __all__ = [
     "CheckFailed",
     "check_concept_score",
+    "check_forward",
     "check_generate_with_hooks",
+    "check_init_sae",
     "check_mean_difference",
+    "check_sae_loss",
+    "check_sae_scores",
+    "check_schedule",
     "check_sentence_residuals",
     "check_steering_hooks",
     "check_steering_mask",
+    "check_top_contexts",
+    "check_train_sae",
 ]

@@ -1,4 +1,4 @@
-"""Labelled text: the embedded concept corpus."""
+"""Labelled text, the embedded concept corpus; and made-up vectors whose features are known."""
 
 from steerlab.data.concepts import (
     CIVILITIES,
@@ -13,6 +13,7 @@ from steerlab.data.concepts import (
     token_labels,
     topic_words,
 )
+from steerlab.data.superposition import Planted, planted_features
 
 __all__ = [
     "CIVILITIES",
@@ -20,8 +21,10 @@ __all__ = [
     "SENTIMENTS",
     "TOPICS",
     "Document",
+    "Planted",
     "Span",
     "generate",
+    "planted_features",
     "sentences",
     "sentiment_words",
     "token_labels",

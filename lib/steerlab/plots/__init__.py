@@ -7,5 +7,23 @@ from steerlab.plots.mean_diff import (
     control_histogram,
     dose_sweep,
 )
+from steerlab.plots.toy_sae import (
+    concept_scores,
+    frontier,
+    histograms,
+    recovered_directions,
+    training_curves,
+)
 
-__all__ = ["bos_angle", "both_ways", "changed_tokens", "control_histogram", "dose_sweep"]
+__all__ = [
+    "bos_angle",
+    "both_ways",
+    "changed_tokens",
+    "concept_scores",
+    "control_histogram",
+    "dose_sweep",
+    "frontier",
+    "histograms",
+    "recovered_directions",
+    "training_curves",
+]

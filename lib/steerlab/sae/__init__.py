@@ -17,7 +17,13 @@ from steerlab.sae.features import (
 from steerlab.sae.files import read_sae, save_sae
 from steerlab.sae.labels import FeatureLabel, FeatureLabels, label_features
 from steerlab.sae.model import SAE
-from steerlab.sae.pretrained import from_sae_lens, load_labels, load_sae
+from steerlab.sae.pretrained import (
+    Frontier,
+    from_sae_lens,
+    load_frontier,
+    load_labels,
+    load_sae,
+)
 from steerlab.sae.scores import (
     LossRecovered,
     Scores,
@@ -25,6 +31,7 @@ from steerlab.sae.scores import (
     evaluate_sae,
     loss_recovered,
     recovery,
+    splice_losses,
 )
 from steerlab.sae.training import Progress, Recipe, Trained, Trainer, train_sae
 
@@ -36,6 +43,7 @@ __all__ = [
     "FeatureLabel",
     "FeatureLabels",
     "FeatureMatch",
+    "Frontier",
     "LossRecovered",
     "Progress",
     "Recipe",
@@ -54,6 +62,7 @@ __all__ = [
     "feature_activations",
     "from_sae_lens",
     "label_features",
+    "load_frontier",
     "load_labels",
     "load_sae",
     "loss_recovered",
@@ -61,5 +70,6 @@ __all__ = [
     "read_sae",
     "recovery",
     "save_sae",
+    "splice_losses",
     "train_sae",
 ]

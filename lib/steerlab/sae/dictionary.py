@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class Dictionary(nn.Module):
     """Encoder and decoder rows [d_sae, d_in], their biases, and JumpReLU's thresholds.
 
-    The decoder starts with random rows of norm 1, the encoder as a copy of it, the latents' biases
+    The decoder starts with random rows of one norm, the encoder as a copy of it, the latents' biases
     at zero, the decoder's bias at `centre`, the mean of the scaled inputs.
     """
 
@@ -39,6 +39,7 @@ class Dictionary(nn.Module):
         super().__init__()
         self.recipe = recipe
         rows = F.normalize(torch.randn(recipe.d_sae, d_in, generator=generator), dim=1)
+        rows = recipe.start_norm * rows
         self.decoder = nn.Parameter(rows)
         self.encoder = nn.Parameter(rows.clone())
         self.b_enc = nn.Parameter(torch.zeros(recipe.d_sae))

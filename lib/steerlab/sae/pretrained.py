@@ -123,6 +123,37 @@ def load_labels(name: str | os.PathLike[str] = "tiny") -> FeatureLabels:
     return FeatureLabels.load(tiny_folder(text) / "labels.json" if shipped else text)
 
 
+@dataclass(frozen=True)
+class Frontier:
+    """What sparsity cost in recorded trainings: for each kind of SAE its points, by L0.
+
+    A point has "l0", "fvu", "dead", "loss_recovered", and "sparsity" or "k". n and made: what a
+    figure prints of it.
+    """
+
+    points: dict[str, list[dict[str, float]]]
+    n: str
+    made: str
+
+
+def load_frontier(name: str = "tiny") -> Frontier | None:
+    """The recorded trainings that ship with a model; None for a model that ships none."""
+    if name != "tiny":
+        return None
+    found = json.loads((TINY_SAES / "frontier.json").read_text(encoding="utf-8"))
+    points: dict[str, list[dict[str, float]]] = {}
+    for point in found["points"]:
+        kind = point.pop("kind")
+        points.setdefault(kind, []).append(point)
+    for of_kind in points.values():
+        of_kind.sort(key=lambda point: point["l0"])
+    return Frontier(
+        points,
+        n=f"{found['held_out_tokens']:,} tokens, {found['loss_documents']} texts a point",
+        made=f"shipped, made by `{found['command']}` on {found['date']}",
+    )
+
+
 def tiny_folder(name: str) -> Path:
     """The folder of one of the embedded model's autoencoders. Raises ValueError if unknown."""
     kind = name.partition("/")[2] or TINY[0]

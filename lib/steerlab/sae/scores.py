@@ -115,18 +115,41 @@ def loss_recovered(
     """
     check_unhooked(model, "loss recovered")
     hook_name = check_fits(sae, model)
-    texts = check_texts(texts)
-    mean = collect(model, texts, hook_name, batch_size=batch_size).values[hook_name].mean(0)
-    mean = mean.to(model.cfg.device)
-    clean = _loss(model, hook_name, None, texts, batch_size)
-    spliced = _loss(model, hook_name, sae, texts, batch_size)
-    ablated = _loss(model, hook_name, lambda x: mean.to(x).expand_as(x), texts, batch_size)
+    clean, spliced, ablated = splice_losses(model, hook_name, sae, texts, batch_size=batch_size)
     if not ablated > clean:
         raise ValueError(
             f"putting the mean residual in at {hook_name} does not raise the loss ({clean:.4f} to "
             f"{ablated:.4f} nats a token): there is nothing to recover; use more texts"
         )
     return LossRecovered((ablated - spliced) / (ablated - clean), clean, spliced, ablated)
+
+
+@torch.no_grad()
+def splice_losses(
+    model: TransformerBridge,
+    hook_name: str,
+    reconstruct: Intervention,
+    texts: Sequence[str],
+    *,
+    batch_size: int = 32,
+) -> tuple[float, float, float]:
+    """(clean, spliced, ablated): cross-entropy in nats a token, with three things at `hook_name`.
+
+    The residual itself; what `reconstruct` makes of it (an SAE, or a function of your own); and the
+    mean residual of these texts in every place. Position 0 is left as it is.
+    Raises ValueError for no texts or an unknown hook name.
+    """
+    texts = sorted(check_texts(texts), key=len)  # batches of like lengths hold little padding
+    mean = collect(model, texts, hook_name, batch_size=batch_size).values[hook_name].mean(0)
+    mean = mean.to(model.cfg.device)
+
+    def ablate(resid: Tensor) -> Tensor:
+        return mean.to(resid).expand_as(resid)
+
+    clean, spliced, ablated = (
+        _loss(model, hook_name, put_in, texts, batch_size) for put_in in (None, reconstruct, ablate)
+    )
+    return clean, spliced, ablated
 
 
 def _loss(

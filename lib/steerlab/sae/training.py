@@ -50,6 +50,7 @@ class Recipe:
     decay: float = 0.2
     bandwidth: float = 0.1
     threshold: float = 0.3
+    start_norm: float = 1.0
     silent_steps: int = 50
     revival: float = 1 / 32
     resample_every: int | None = None
@@ -63,7 +64,7 @@ class Recipe:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
         if self.activation == "topk" and self.k > self.d_sae:
             raise ValueError(f"k is {self.k}; expected at most d_sae = {self.d_sae}")
-        for name in ("learning_rate", "bandwidth", "threshold"):
+        for name in ("learning_rate", "bandwidth", "threshold", "start_norm"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected more than 0")
         for name in ("warm_up", "decay"):

@@ -3,16 +3,15 @@
     python -m steerlab.tiny.train_saes --out DIR [--steps-scale 1.0]
 
 Residuals are taken where `course_settings("tiny")` steers. Written are, for each autoencoder, a
-folder in SAELens's format with feature labels, then `frontier.json` (L0 and FVU of short trainings
-with different λ), `cavs.safetensors`, and a card with what was measured. Equal arguments give
-equal weights on the same machine.
+folder in SAELens's format with feature labels, then `cavs.safetensors`, and a card with what was
+measured. Equal arguments give equal weights on the same machine. (`frontier.json`, which lies
+beside the folders, is made by `python -m steerlab.tiny.frontier`.)
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,7 +35,6 @@ RECIPES = {
     "topk": Recipe("topk"),
     "relu": Recipe("relu"),
 }
-FRONTIER = (0.3, 0.6, 1.0, 1.5, 2.5, 4.0)
 ATTRIBUTES = ("topic", "sentiment", "civility", "register")
 # Seeds of the four sets of documents: no two of them share a draw.
 TRAIN_SEED, HELD_OUT_SEED, SELECT_SEED, JUDGE_SEED, LOSS_SEED = 21, 22, 23, 24, 25
@@ -147,7 +145,8 @@ of that on documents that had no say in the choice.
 FVU, L0 and dead latents on {held_out:,} held-out tokens; trained on {train:,}. A topic of twelve is
 found if one feature, chosen on one set of documents, has an AUROC above 0.9 on another.
 
-`frontier.json`: L0 and FVU of ReLU autoencoders trained like `relu` with other λ.
+`frontier.json`: L0, FVU and loss recovered of shorter trainings of all three kinds, made by
+`python -m steerlab.tiny.frontier`.
 
 `cavs.safetensors` (beside this folder): twelve linear SVMs on document means; the right one of
 twelve topics on {accuracy:.1%} of {judged} held-out documents. On raw residuals without intercept:
@@ -173,28 +172,6 @@ def make_cavs(model, material: Material, path: Path) -> dict[str, float]:
         "cosine": float(cavs.cosines()[apart].mean()),
         "raw_cosine": float(raw.cosines()[apart].mean()),
     }
-
-
-def make_frontier(material: Material, recipe: Recipe, path: Path, report) -> None:
-    """L0 and FVU over λ, for figures that train one point and show the rest."""
-    points = []
-    for sparsity in FRONTIER:
-        point = replace(recipe, sparsity=sparsity)
-        scores = evaluate_sae(train_sae(material.train, point).sae, material.held_out)
-        points.append(
-            {"sparsity": sparsity, "l0": round(scores.l0, 3), "fvu": round(scores.fvu, 5),
-             "dead": round(scores.dead, 4)}
-        )  # fmt: skip
-        report(f"λ {sparsity}: L0 {scores.l0:.1f}, FVU {scores.fvu:.4f}")
-    head = {
-        "command": "python -m steerlab.tiny.train_saes",
-        "date": f"{datetime.date.today()}",
-        "steps": recipe.steps,
-        "batch_size": recipe.batch_size,
-        "held_out_tokens": len(material.held_out),
-        "points": points,
-    }
-    path.write_text(json.dumps(head, indent=1) + "\n", encoding="utf-8")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -225,7 +202,6 @@ def main(arguments: list[str] | None = None) -> None:
     cavs = make_cavs(model, material, chosen.out / "cavs.safetensors")
     report(f"CAVs: {cavs['accuracy']:.3f} of {cavs['judged']} held-out documents")
     rows = [make_sae(model, material, r, saes / name, report) for name, r in recipes.items()]
-    make_frontier(material, recipes["relu"], saes / "frontier.json", report)
     card = CARD.format(
         date=datetime.date.today(),
         hook=material.hook_name,

@@ -1,0 +1,20 @@
+"""The weakest places first."""
+
+# canary-6c8c387ae13f6a16017f7a29bc201cd5
+
+TASK = "top_contexts"
+EXPECT = "loses"
+
+
+def top_contexts(strengths, documents, tokens, skip, n):
+    places, seen = [], set()
+    for place in strengths.argsort(descending=False).tolist():
+        document = int(documents[place])
+        if len(places) == n:
+            break
+        if strengths[place] <= 0:
+            continue
+        if int(tokens[place]) not in skip and document not in seen:
+            places.append(place)
+            seen.add(document)
+    return places

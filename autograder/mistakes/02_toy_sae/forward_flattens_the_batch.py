@@ -1,0 +1,14 @@
+"""Flattens the batch dimensions and leaves them flat."""
+
+# canary-6c8c387ae13f6a16017f7a29bc201cd5
+
+import torch
+
+TASK = "forward"
+EXPECT = "loses"
+
+
+def forward(sae, x):
+    flat = x.reshape(-1, x.shape[-1])
+    code = torch.relu((flat - sae["b_dec"]) @ sae["W_enc"] + sae["b_enc"])
+    return code, code @ sae["W_dec"] + sae["b_dec"]

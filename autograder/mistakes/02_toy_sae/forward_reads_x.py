@@ -1,0 +1,13 @@
+"""The encoder reads x, b_dec is only added at the end."""
+
+# canary-6c8c387ae13f6a16017f7a29bc201cd5
+
+import torch
+
+TASK = "forward"
+EXPECT = "loses"
+
+
+def forward(sae, x):
+    code = torch.relu(x @ sae["W_enc"] + sae["b_enc"])
+    return code, code @ sae["W_dec"] + sae["b_dec"]

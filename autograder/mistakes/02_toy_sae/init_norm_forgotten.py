@@ -1,0 +1,18 @@
+"""Rows of norm 1, whatever norm is asked for."""
+
+# canary-6c8c387ae13f6a16017f7a29bc201cd5
+
+import torch
+
+TASK = "init_sae"
+EXPECT = "loses"
+
+
+def init_sae(directions, norm):
+    W_dec = torch.nn.functional.normalize(directions, dim=1)
+    return {
+        "W_enc": W_dec.T.clone(),
+        "b_enc": directions.new_zeros(len(directions)),
+        "W_dec": W_dec,
+        "b_dec": torch.zeros_like(directions[0]),
+    }

@@ -1,0 +1,12 @@
+"""Takes the norms over the wrong dimension and sums them all."""
+
+# canary-6c8c387ae13f6a16017f7a29bc201cd5
+
+TASK = "sae_loss"
+EXPECT = "loses"
+
+
+def sae_loss(x, x_hat, code, W_dec, sparsity):
+    error = (x - x_hat).square().sum(dim=1)
+    penalty = code.sum(dim=1) * W_dec.norm(dim=0).mean()
+    return (error + sparsity * penalty).mean()

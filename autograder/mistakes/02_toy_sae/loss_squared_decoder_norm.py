@@ -1,0 +1,12 @@
+"""Weighs by the squared norms of the decoder's rows."""
+
+# canary-6c8c387ae13f6a16017f7a29bc201cd5
+
+TASK = "sae_loss"
+EXPECT = "loses"
+
+
+def sae_loss(x, x_hat, code, W_dec, sparsity):
+    error = (x - x_hat).square().sum(dim=1)
+    penalty = (code * W_dec.square().sum(dim=1)).sum(dim=1)
+    return (error + sparsity * penalty).mean()

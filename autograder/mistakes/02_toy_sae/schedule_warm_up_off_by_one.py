@@ -1,0 +1,11 @@
+"""The warm-up is a step ahead."""
+
+# canary-6c8c387ae13f6a16017f7a29bc201cd5
+
+TASK = "schedule"
+EXPECT = "loses"
+
+
+def schedule(step, n_steps):
+    fifth = n_steps / 5
+    return min(1.0, (step + 1) / fifth), min(1.0, (n_steps - step) / fifth)
