@@ -3,6 +3,15 @@
 Notebooks call them as `checks.check_<function>(function, …)`; `diagnosis` says how they speak.
 """
 
+from steerlab.checks.clamping import (
+    check_clamp_and_decode,
+    check_clamp_reference,
+    check_clamp_step,
+    check_error_term,
+    check_find_feature,
+    check_jumprelu_encode,
+    check_make_intervention,
+)
 from steerlab.checks.diagnosis import CheckFailed
 from steerlab.checks.mean_diff import (
     check_concept_score,
@@ -15,8 +24,15 @@ from steerlab.checks.mean_diff import (
 
 __all__ = [
     "CheckFailed",
+    "check_clamp_and_decode",
+    "check_clamp_reference",
+    "check_clamp_step",
     "check_concept_score",
+    "check_error_term",
+    "check_find_feature",
     "check_generate_with_hooks",
+    "check_jumprelu_encode",
+    "check_make_intervention",
     "check_mean_difference",
     "check_sentence_residuals",
     "check_steering_hooks",

@@ -1,5 +1,13 @@
 """The pictures of the course, one module for each assignment that brings some."""
 
+from steerlab.plots.clamping import (
+    clamp_sweep,
+    control_rows,
+    feature_quality,
+    form_cost,
+    steering_by_sparsity,
+    switched_off,
+)
 from steerlab.plots.mean_diff import (
     bos_angle,
     both_ways,
@@ -8,4 +16,16 @@ from steerlab.plots.mean_diff import (
     dose_sweep,
 )
 
-__all__ = ["bos_angle", "both_ways", "changed_tokens", "control_histogram", "dose_sweep"]
+__all__ = [
+    "bos_angle",
+    "both_ways",
+    "changed_tokens",
+    "clamp_sweep",
+    "control_histogram",
+    "control_rows",
+    "dose_sweep",
+    "feature_quality",
+    "form_cost",
+    "steering_by_sparsity",
+    "switched_off",
+]

@@ -35,6 +35,7 @@ RECIPES = {
     "jumprelu": Recipe("jumprelu", steps=3000, sparsity=0.65, batch_size=1024),
     "topk": Recipe("topk"),
     "relu": Recipe("relu"),
+    "relu_dense": Recipe("relu", sparsity=0.3),  # to compare with: good at everything but clamping
 }
 FRONTIER = (0.3, 0.6, 1.0, 1.5, 2.5, 4.0)
 ATTRIBUTES = ("topic", "sentiment", "civility", "register")
