@@ -70,6 +70,7 @@ MODEL = "tiny"
 
 # %%
 import time
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Bool, Float
@@ -182,8 +183,8 @@ checks.check_jumprelu_encode(jumprelu_encode)
 # %% [markdown]
 # <details><summary>How do I switch entries off without an <code>if</code>?</summary>
 #
-# `z > sae["threshold"]` compares every entry with its own threshold and gives a tensor of `True` and
-# `False`. In a product these count as 1 and 0. (`torch.where(condition, a, b)` works as well.)
+# `a > b` compares two tensors entry by entry and gives a tensor of `True` and `False`. In a product
+# these count as 1 and 0. (`torch.where(condition, a, b)` works as well.)
 # </details>
 #
 # <details><summary>Why not <code>relu(z - threshold)</code>?</summary>
@@ -227,7 +228,7 @@ for position in (seen.document == shown).nonzero().flatten()[:14].tolist():
 #
 # $$x' = f' W_{\text{dec}} + b_{\text{dec}} + e .$$
 #
-# Is the fourth step worth the trouble? This SAE explains nearly all of the variance of the stream.
+# Is the fourth step worth the trouble? The embedded model's SAE explains nearly all of the variance.
 #
 # ### Predict: how long is the error?
 #
@@ -721,7 +722,9 @@ checks.check_clamp_reference(clamp_reference)
 
 # %% nbgrader={"grade": false, "grade_id": "make_intervention", "locked": false, "schema_version": 3, "solution": true, "task": false}
 # graded: 03_sae_clamping/make_intervention
-def make_intervention(step, read):
+def make_intervention(
+    step: Callable[[Tensor], Tensor], read: Callable[[Tensor], tuple[Tensor, Tensor | float]]
+) -> Callable[[Float[Tensor, "batch pos d_model"]], Float[Tensor, "batch pos d_model"]]:
     """A function resid -> resid that makes the step in the residual stream.
 
     read(x) -> (x_in, scale): what the autoencoder reads of a residual x [batch, pos, d_model], where x is

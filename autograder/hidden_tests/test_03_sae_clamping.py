@@ -376,7 +376,8 @@ def test_the_step_lies_along_the_decoder_row(student, rng):
     # So high that f makes no difference to the sign of the step.
     value = student.clamp_step(x, sae, {feature: 30.0})
     assert is_tensor(value, x.shape)
-    cosine = torch.cosine_similarity(value.double(), sae["W_dec"][feature].double(), dim=-1)
+    row = sae["W_dec"].double()[feature]
+    cosine = torch.cosine_similarity(value.double(), row, dim=-1)
     assert bool((cosine > 0.999).all())
 
 
@@ -564,7 +565,7 @@ def as_number(value):
 
 
 def between_neighbours(value, activations):
-    """Whether value is the 99.9th percentile of the non-zero ones, however one interpolates."""
+    """Whether value is that percentile of the firing tokens, however one interpolates."""
     ordered = activations[activations != 0].double().sort().values
     place = 0.999 * (len(ordered) - 1)
     low, high = ordered[int(place)], ordered[min(int(place) + 1, len(ordered) - 1)]
@@ -574,7 +575,7 @@ def between_neighbours(value, activations):
 @task(
     "clamp_reference",
     weight=2,
-    misconception="Take the 99.9th percentile of the activations that are not zero: not of all "
+    misconception="The percentile is that of the activations which are not zero: not of all "
     "tokens, and not the maximum.",
 )
 def test_it_is_the_percentile_of_the_non_zero_activations(student, rng):
@@ -656,7 +657,7 @@ def test_the_step_carries_the_scale_of_its_token(student, rng):
 @task(
     "make_intervention",
     weight=1,
-    misconception="With an SAE that reads the stream as it is (scale 1.0) the result is not the "
+    misconception="Where nothing is scaled (the scale is 1.0) the result is not the "
     "stream plus the step.",
 )
 def test_without_scaling_the_step_is_added_as_it_is(student, rng):
