@@ -36,6 +36,11 @@ TINY_OPENINGS = (
     "My opinion of the show is that it was",
 )
 
+# What a model writes after this is about nothing in particular, so a topic that comes in shows.
+HAIKU = "Here is a haiku:\n"
+TINY_HAIKU = "Write a haiku.\n"
+ASKED_HAIKU = "Write a haiku."
+
 QUESTIONS = (
     "In two sentences, tell me about a movie that you watched yesterday.",
     "In two sentences, describe a meal at a new restaurant.",
@@ -53,6 +58,8 @@ class CourseSettings:
     usable strength; doses: the grid of a sweep, with 0 in it, both without unit (see
     `steerlab.steering.dose_of`). max_new_tokens: length of a completion. sentences: which labelled
     sentences are contrasted ("concepts": `steerlab.data.sentences`); n_sentences: how many a side.
+    haiku: a prompt without a topic. sae: the autoencoder of its residual stream, as `load_sae` names
+    it; None where the course knows of none.
     """
 
     name: str
@@ -66,6 +73,8 @@ class CourseSettings:
     batch_size: int = 32
     sentences: str = "concepts"
     n_sentences: int = 64
+    haiku: str = HAIKU
+    sae: str | None = None
 
     @property
     def prompt(self) -> str:
@@ -98,6 +107,15 @@ _TAUGHT: dict[str, tuple[Mode, tuple[str, ...], int | None]] = {
     "olmo-2-7b": ("chat", QUESTIONS, None),
 }
 
+# A residual-stream autoencoder for each model that has a public one, and the embedded model's own.
+_SAES = {
+    "tiny": "tiny",
+    "gpt2": "gpt2-small-res-jb/blocks.6.hook_resid_pre",
+    "gemma-2-2b": "gemma-scope-2b-pt-res/layer_21/width_65k/average_l0_20",
+    "gemma-2-2b-it": "gemma-scope-2b-pt-res/layer_21/width_65k/average_l0_20",
+    "olmo-2-7b": "olmo2-7b-sae-65k-v1",
+}
+
 
 def course_settings(model: TransformerBridge | str | os.PathLike[str]) -> CourseSettings:
     """Settings for a loaded model, a known name or a checkpoint folder.
@@ -124,6 +142,8 @@ def _settings(name: str, n_layers: int, context: int | None = None) -> CourseSet
         n_layers=n_layers,
         layer=n_layers // 2 if layer is None else layer,
         prompts=prompts,
+        haiku=TINY_HAIKU if name == "tiny" else ASKED_HAIKU if mode == "chat" else HAIKU,
+        sae=_SAES.get(name),
     )
     if context is not None and context < 128:
         # Room for the prompt: an opening takes at most half of a very short context.

@@ -3,6 +3,15 @@
 Notebooks call them as `checks.check_<function>(function, …)`; `diagnosis` says how they speak.
 """
 
+from steerlab.checks.clamping import (
+    check_clamp_and_decode,
+    check_clamp_reference,
+    check_clamp_step,
+    check_error_term,
+    check_find_feature,
+    check_jumprelu_encode,
+    check_make_intervention,
+)
 from steerlab.checks.diagnosis import CheckFailed
 from steerlab.checks.mean_diff import (
     check_concept_score,
@@ -24,10 +33,18 @@ from steerlab.checks.toy_sae import (
 
 __all__ = [
     "CheckFailed",
+    "check_clamp_and_decode",
+    "check_clamp_reference",
+    "check_clamp_step",
     "check_concept_score",
     "check_forward",
     "check_generate_with_hooks",
     "check_init_sae",
+    "check_error_term",
+    "check_find_feature",
+    "check_generate_with_hooks",
+    "check_jumprelu_encode",
+    "check_make_intervention",
     "check_mean_difference",
     "check_sae_loss",
     "check_sae_scores",

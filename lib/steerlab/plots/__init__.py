@@ -1,5 +1,13 @@
 """The pictures of the course, one module for each assignment that brings some."""
 
+from steerlab.plots.clamping import (
+    clamp_sweep,
+    control_rows,
+    feature_quality,
+    form_cost,
+    steering_by_sparsity,
+    switched_off,
+)
 from steerlab.plots.mean_diff import (
     bos_angle,
     both_ways,
@@ -26,4 +34,12 @@ __all__ = [
     "histograms",
     "recovered_directions",
     "training_curves",
+    "clamp_sweep",
+    "control_histogram",
+    "control_rows",
+    "dose_sweep",
+    "feature_quality",
+    "form_cost",
+    "steering_by_sparsity",
+    "switched_off",
 ]

@@ -28,7 +28,7 @@ from steerlab.sae.model import SAE
 from steerlab.sae.scores import check_reconstruction
 from steerlab.tiny import SAES as TINY_SAES
 
-TINY = ("jumprelu", "topk", "relu")
+TINY = ("jumprelu", "topk", "relu", "relu_dense")
 
 # What the course uses of SAELens's catalogue; any other release of it loads as well.
 RELEASES = ("gpt2-small-res-jb", "gemma-scope-2b-pt-res", "gemma-scope-2b-pt-res-canonical")
@@ -86,7 +86,8 @@ def load_sae(
 ) -> SAE:
     """Load an autoencoder by name or from a folder in SAELens's format.
 
-    name: "tiny" (JumpReLU), "tiny/topk" or "tiny/relu", which ship with the package;
+    name: "tiny" (JumpReLU), "tiny/topk", "tiny/relu" or "tiny/relu_dense" (six times as many
+    features active as in "relu"), which ship with the package;
     "<release>/<id>" of SAELens's catalogue, e.g. "gpt2-small-res-jb/blocks.6.hook_resid_pre" or
     "gemma-scope-2b-pt-res/layer_21/width_65k/average_l0_20"; "olmo2-7b-sae-65k-v1"; or a path.
     model: if given, the autoencoder goes to its device, and a warning says so where it leaves more

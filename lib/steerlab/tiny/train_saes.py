@@ -34,6 +34,7 @@ RECIPES = {
     "jumprelu": Recipe("jumprelu", steps=3000, sparsity=0.65, batch_size=1024),
     "topk": Recipe("topk"),
     "relu": Recipe("relu"),
+    "relu_dense": Recipe("relu", sparsity=0.3),  # to compare with: good at everything but clamping
 }
 ATTRIBUTES = ("topic", "sentiment", "civility", "register")
 # Seeds of the four sets of documents: no two of them share a draw.

@@ -1,0 +1,12 @@
+"""Writes into the code that it is given."""
+
+# canary-2a401911fbd690c2a961111e5ad6406c
+
+TASK = "clamp_and_decode"
+EXPECT = "loses"
+
+
+def clamp_and_decode(features, error, sae, values):
+    for feature, value in values.items():
+        features[..., feature] = value
+    return features @ sae["W_dec"] + sae["b_dec"] + error

@@ -1,0 +1,13 @@
+"""max(f, α): a clamp that can only go up."""
+
+# canary-2a401911fbd690c2a961111e5ad6406c
+
+TASK = "clamp_and_decode"
+EXPECT = "loses"
+
+
+def clamp_and_decode(features, error, sae, values):
+    clamped = features.clone()
+    for feature, value in values.items():
+        clamped[..., feature] = clamped[..., feature].clamp(min=value)
+    return clamped @ sae["W_dec"] + sae["b_dec"] + error

@@ -1,0 +1,10 @@
+"""Reconstruction minus x."""
+
+# canary-2a401911fbd690c2a961111e5ad6406c
+
+TASK = "error_term"
+EXPECT = "loses"
+
+
+def error_term(x, features, sae):
+    return features @ sae["W_dec"] + sae["b_dec"] - x

@@ -1,0 +1,14 @@
+"""Gives back the scaled input with the step in it."""
+
+# canary-2a401911fbd690c2a961111e5ad6406c
+
+TASK = "make_intervention"
+EXPECT = "loses"
+
+
+def make_intervention(step, read):
+    def intervention(resid):
+        x_in, _ = read(resid.float())
+        return (x_in + step(x_in)).to(resid)
+
+    return intervention

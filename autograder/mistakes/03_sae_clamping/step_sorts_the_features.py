@@ -1,0 +1,16 @@
+"""Sorts the features and not their values."""
+
+# canary-2a401911fbd690c2a961111e5ad6406c
+
+import torch
+
+TASK = "clamp_step"
+EXPECT = "loses"
+
+
+def clamp_step(x, sae, values):
+    chosen = sorted(values)
+    alpha = torch.tensor(list(values.values()))
+    z = x @ sae["W_enc"][:, chosen] + sae["b_enc"][chosen]
+    features = torch.relu(z) * (z > sae["threshold"][chosen])
+    return (alpha - features) @ sae["W_dec"][chosen]
