@@ -53,6 +53,12 @@ class CourseSettings:
     usable strength; doses: the grid of a sweep, with 0 in it, both without unit (see
     `steerlab.steering.dose_of`). max_new_tokens: length of a completion. sentences: which labelled
     sentences are contrasted ("concepts": `steerlab.data.sentences`); n_sentences: how many a side.
+
+    topics: which corpus has labelled topics that the model can read (see `steerlab.data.topic_texts`);
+    n_topic_texts: how many of its texts; skip_tokens: how many of their first tokens come before the
+    topic shows; max_text_tokens: where they are cut. topic_prompt: a prompt that names no topic;
+    n_topic_writings: how many texts steered towards topics make one point of a figure.
+    base: the model that this one was tuned from, if that one is known too.
     """
 
     name: str
@@ -66,6 +72,13 @@ class CourseSettings:
     batch_size: int = 32
     sentences: str = "concepts"
     n_sentences: int = 64
+    topics: str = "concepts"
+    n_topic_texts: int = 1000
+    n_topic_writings: int = 72
+    skip_tokens: int = 4
+    max_text_tokens: int = 127
+    topic_prompt: str = "Write a haiku.\n"
+    base: str | None = None
 
     @property
     def prompt(self) -> str:
@@ -98,6 +111,9 @@ _TAUGHT: dict[str, tuple[Mode, tuple[str, ...], int | None]] = {
     "olmo-2-7b": ("chat", QUESTIONS, None),
 }
 
+# Instruction-tuned models and what they were tuned from, where both can be loaded.
+_BASES = {"gemma-2-2b-it": "gemma-2-2b"}
+
 
 def course_settings(model: TransformerBridge | str | os.PathLike[str]) -> CourseSettings:
     """Settings for a loaded model, a known name or a checkpoint folder.
@@ -125,6 +141,16 @@ def _settings(name: str, n_layers: int, context: int | None = None) -> CourseSet
         layer=n_layers // 2 if layer is None else layer,
         prompts=prompts,
     )
+    if name in _TAUGHT and name != "tiny":
+        # Models of real language. Posts of newsgroups begin with quotations and greetings.
+        settings = replace(
+            settings,
+            topics="newsgroups",
+            skip_tokens=64,
+            max_text_tokens=128,
+            topic_prompt="Write a haiku." if mode == "chat" else "Here is what I wrote today:",
+            base=_BASES.get(name),
+        )
     if context is not None and context < 128:
         # Room for the prompt: an opening takes at most half of a very short context.
         settings = replace(settings, max_new_tokens=max(1, min(24, context // 4)))

@@ -42,6 +42,7 @@ WARM_MODULES = (
 WARM_IF_THERE = (
     "ipywidgets",
     "sklearn.linear_model",
+    "sklearn.svm",
     "stack_data",
     "pygments.formatters.terminal256",
 )

@@ -1,4 +1,4 @@
-"""Labelled text: the embedded concept corpus."""
+"""Labelled text: the embedded concept corpus, and topics of real language."""
 
 from steerlab.data.concepts import (
     CIVILITIES,
@@ -13,6 +13,7 @@ from steerlab.data.concepts import (
     token_labels,
     topic_words,
 )
+from steerlab.data.topics import topic_texts, words_of_topics
 
 __all__ = [
     "CIVILITIES",
@@ -25,5 +26,7 @@ __all__ = [
     "sentences",
     "sentiment_words",
     "token_labels",
+    "topic_texts",
     "topic_words",
+    "words_of_topics",
 ]
