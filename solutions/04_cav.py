@@ -19,8 +19,8 @@
 # straight across that boundary is a candidate. It is called a **concept activation vector**, CAV.
 #
 # A CAV comes with a label from the start, which a feature of a sparse autoencoder does not. And it
-# invites two conclusions that do not follow. *The classifier is right nineteen times in twenty, so
-# the model uses this concept. The direction separates the concept best, so it is the best one to
+# invites two conclusions that do not follow. *The classifier is right nine times in ten, so the
+# model uses this concept. The direction separates the concept best, so it is the best one to
 # push along.* In this notebook you build CAVs, steer with them, and put both conclusions to the test.
 #
 # **Afterwards you can**
@@ -54,8 +54,10 @@
 # graded. Some cells ask you to *predict* a result. Their figures do not appear before you have
 # committed to an answer. Answering earns no points and being wrong costs none.
 #
-# **If a function will not come right**, go on and come back later. Parts 3, 5 and 7 each have a way
-# round the parts before them: lines that you can un-comment to get the vectors from the library.
+# **If a function will not come right**, go on and come back later. Parts 3 and 5 begin with a way round
+# the parts before them: lines that you can un-comment to get the vectors from the library; the one in
+# Part 5 serves Part 7 as well. Part 6 needs `cav_intervention`. Part 7 needs its own three functions
+# and no intervention. Part 8 needs those of Parts 2, 3 and 5.
 
 # %% tags=["install"]
 # install steerlab
@@ -289,7 +291,7 @@ print({name: list(means.shape) for name, means in means_at.items()})
 #
 # Take two texts at random, one about the ocean and one about cooking. You might expect their vectors
 # to point in different directions. Look: they point in nearly the *same* one. All activations of a
-# layer share a large mean, and what tells topics apart is small beside it.
+# layer share a large mean, and what tells texts apart is shorter than that.
 
 # %% tags=["explore"]
 # Part 2 not finished yet? Take the `#` away from these lines and go on; come back later.
@@ -501,14 +503,14 @@ print(f"your CAVs with the stream ÷ 100: cosine at least {moved:.3f} with befor
 # %% [markdown]
 # In *your* map, some topics lean towards the mean and some away from it. In the source's, all twelve
 # lean away: each CAV makes up for its missing intercept by pointing a little *against* what all texts
-# have in common. On this layer of the embedded model it is a little indeed, «-0.05» on average. The
+# have in common. On this layer of the embedded model it is a little indeed, −0.07 on average. The
 # defect is there in every single vector and does small harm; neither the accuracy nor the cosines
 # between topics would have told you. Only the one row that you knew to look for does.
 #
 # The third map is the same recipe on the same texts in other units. Dividing by 100 changes nothing
 # about which text is like which. But in a shorter stream the same margin needs longer weights, the SVM
 # pays for their length, and lowering all margins at once along the mean is the cheapest thing to buy.
-# Now the vectors are alike (mean cosine «+0.5»), because each is for a good part the mean with a minus
+# Now the vectors are alike (mean cosine +0.28), because each is for a good part the mean with a minus
 # sign, and accuracy has fallen. Whoever steers with one of these pushes against being a text. Your CAVs
 # have not changed. This is what centring and scaling are for: the result no longer depends on units
 # that somebody else chose.
@@ -630,6 +632,7 @@ checks.check_cav_intervention(cav_intervention)
 # topic, train = text_topic[kept], for_training[kept]
 # found = library_cavs(means[train], [topics[i] for i in topic[train].tolist()])
 # cavs = torch.stack([found[name] for name in topics])
+# accuracy = found.accuracy(means[~train], [topics[i] for i in topic[~train].tolist()])
 # inputs = (means - found.mean) * found.scale
 
 from steerlab.steering import generate, residual_norm, steer
@@ -760,9 +763,13 @@ directions = {
     "isotropic": unit(torch.randn(cavs.shape, generator=torch.Generator().manual_seed(2))),
 }
 controls = ["shuffled labels", "isotropic"]
-print("cosine with the CAV, mean over topics:")
+print("cosine, mean over topics:  with the CAV   with the mean difference")
 for name, vectors in directions.items():
-    print(f"  {name:16} {torch.cosine_similarity(vectors, cavs, dim=1).mean():+.2f}")
+    pair = [
+        torch.cosine_similarity(vectors, directions[other], dim=1).mean()
+        for other in ("CAV", "mean difference")
+    ]
+    print(f"  {name:24} {pair[0]:+.2f}          {pair[1]:+.2f}")
 
 # %% tags=["explore"]
 n_each = max(1, settings.n_topic_writings // len(topics))  # texts for each topic
@@ -814,11 +821,12 @@ if best_writer.filled:
     print(best_writer.beside(ranked[0]))
 
 # %% [markdown]
-# Read the left half first. At equal dose the CAV is the *weakest* of the three, though it is by far the
-# best reader: a good part of its length is spent on what is in the way, which the writing model does not
-# care about. The pattern and the mean difference lie close to each other, and that is no accident:
-# multiplied by the covariance, a normal turns back towards the difference of the means. The two control
-# families stay at the level of the unsteered texts, so it is not the push as such.
+# Read the left half first. At equal dose the CAV is the *weakest* of the three, though it was made to
+# separate the topics. Its cosine with the mean difference is 0.66, so a good part of its length points
+# elsewhere: at what a reader has to subtract. The pattern and the mean difference lie close to each
+# other, and that is no accident: multiplied by the covariance, a normal turns back towards the
+# difference of the means. The two control families stay near the unsteered texts, so it is not the push
+# as such.
 #
 # Now the right half: the same texts, by what they cost. There the three curves come much closer
 # together. Per unit of length the mean difference pushes harder, and it also breaks the text sooner.
@@ -854,7 +862,7 @@ if best_writer.filled:
 # def hook_fn(resid, hook): ...            # gets the stream, returns what takes its place
 #
 # with model.hooks(fwd_hooks=[(hook_name, hook_fn)]):
-#     logits = model(tokens, attention_mask=...)       # [batch, pos, vocabulary]
+#     logits = model(..., attention_mask=...)          # [batch, pos, vocabulary]
 # gradients = torch.autograd.grad(total, [zeros])      # one for each tensor of the list
 # ```
 #
@@ -990,7 +998,8 @@ checks.check_random_cavs(random_cavs)
 # $$p = \frac{1 + \#\{\, j : |r_j - \tfrac12| \ge |s - \tfrac12| \,\}}{1 + n}.$$
 #
 # And if twelve concepts are tested, one of them will look special by luck. The simplest correction
-# (Bonferroni) multiplies each p-value by the number of concepts, and cuts at 1.
+# (Bonferroni) multiplies each p-value by the number of concepts, and cuts at 1. (Kim et al. fit every
+# CAV many times over and compare with a t-test. A rank asks for less: no bell curves, and one fit.)
 
 
 # %% nbgrader={"grade": false, "grade_id": "tcav_test", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -1027,9 +1036,8 @@ checks.check_tcav_test(tcav_test)
 # %% [markdown]
 # ### Predict: are fifty random CAVs enough?
 #
-# Your function refuses fewer than 50. Published studies have used 10 to 50. Suppose that one of your
-# concepts lies further out than *every* random CAV, the best result that there can be, and that you
-# test twelve concepts at once. How many random CAVs do you need at least, so that its corrected p can
+# Your function refuses fewer than 50. Suppose that one of your concepts lies further out than *every*
+# random CAV, the best result that there can be, and that you test twelve concepts at once. How many random CAVs do you need at least, so that its corrected p can
 # be 0.05 or less? Guess first, then work it out.
 
 # %% tags=["predict"]
@@ -1043,7 +1051,7 @@ enough = predict(
 )
 
 # %% tags=["explore"]
-# Part 3 or 5 not finished yet? The way round in Part 5 gives you `cavs`, `inputs`, `topic`, `train`.
+# Part 3 not finished yet? The way round at the beginning of Part 5 serves here, too.
 from steerlab.tcav import target_tokens
 
 target_topic = topics[0]
@@ -1125,13 +1133,13 @@ for name in topics:
     print(f"{name:15} {own_p[name]:.3f}                   {mean_p[name]:.3f}")
 
 # %% [markdown]
-# Most of the topics are **not** found. Their scores are high, most of them around 0.9; but so are some of
-# the scores of CAVs of nothing. Yet the very same derivatives, tested by their *mean* in the place of
+# Ten of the twelve topics are **not** found. Their scores could hardly be higher, from 0.9 up to 1; but
+# CAVs of nothing get there too. Yet the very same derivatives, tested by their *mean* in the place of
 # their share, single out every topic at the smallest p that there can be. So the sensitivity is there,
-# and the score throws it away. A share of signs cannot be more than 1, however large the
-# derivatives are: for the true CAV, and for a random one that happens to lie on the right side of what
-# all gradients share, most signs agree, and the score is full. The true one is many times as *large*, and
-# size is what the sign leaves out.
+# and the score throws it away. A share of signs ends at 1, however large the derivatives are. A random
+# vector that happens to lie on the right side of what all these gradients have in common gets nearly all
+# signs right, and so nearly the full score. The true CAV has derivatives many times as *large*, and size
+# is what a sign leaves out.
 #
 # That does not make the mean the right measure always: one huge derivative can carry it, which is why
 # the score counts signs to begin with. And more random CAVs do not help, since the scores overlap. The
@@ -1251,7 +1259,14 @@ if sister is not None:
         print("refused:", refusal)
 
 # %% [markdown]
-# «SISTER»
+# The vectors of the two models are much alike, with cosines around 0.87, and the borrowed ones steer the
+# sister no worse than its own do, while directions drawn at random do nothing. So for this pair the
+# answer is yes. (That the borrowed ones come out a little ahead means nothing: each point rests on
+# about a hundred texts, and its standard error is about 0.05.)
+#
+# Be careful how far you carry it. Forty steps took the loss on the new form from 4.4 nats to below 1, but
+# they are forty steps on one kind of text; a real tuning is many thousand times as long. For
+# `gemma-2-2b` and its sister this notebook has shown *how to ask*, and nothing about the answer.
 
 # %% [markdown]
 # ### Debug the source: a prompt without an end
@@ -1293,7 +1308,13 @@ for generation_prompt in (True, False) if questions else ():
     print(f"  the answer contains a header of its own: {own_header} of {len(answers)}\n")
 
 # %% [markdown]
-# «PROMPT»
+# Where its turn has not been opened, the model opens it by itself: after a finished question, a header is
+# the only thing that it has ever seen. In this small world the damage is that the first tokens of every
+# answer are spent on the header, and steered while they are written. In the source, that is part of the
+# 64 tokens that are shown, all of them pushed. A larger model has more ways to go on: nothing says that
+# the *user* has finished, so it may add to the question, or answer in the user's voice. It raises no
+# error, and the text looks nearly right, which is why this defect is so common. The library's
+# `mode="chat"` always adds the generation prompt, and exactly one BOS.
 
 # %% [markdown]
 # ## Part 9 · In your own words
@@ -1317,7 +1338,21 @@ for generation_prompt in (True, False) if questions else ():
 #
 # canary-a7207f533140f7e1040d6514223b14f9
 #
-# «ESSAY»
+# *Represents.* Two piles of 40 texts in thousands of dimensions can be separated whatever their labels
+# are, and court rulings use court words: my CAVs reached 0.94 *before block 0*, where the model has
+# computed nothing. I would ask for held-out accuracy, beside shuffled labels (mine fell to guessing,
+# 0.08) and a bag of words. If the accuracy at layer 20 is no higher than before block 0, the layer gets
+# no credit. Rulings may also simply be longer: match the lengths. *Uses.* Random CAVs score 0.9 too; in
+# my test only two of twelve topics got a corrected p below 0.05 although all scored above 0.9. I would
+# fit at least 99 random CAVs on shuffled labels, two-sided; if a tenth of them score as high, the 0.9 is
+# nothing. *Writes.* 525 is no dose. I would divide by the length of the stream, put the NLL beside it,
+# and push along shuffled-label directions and the mean difference at the same dose. At dose 0.4 my CAV
+# had 0.96 of the texts on topic, and cost 1.4 nats a token: not usable. If shuffled directions write
+# like lawyers, it is not the concept.
+#
+# *What may be claimed:* legal texts are linearly separable from news at layer 20 on held-out texts, and
+# a push along the CAV at a usable dose makes this model write more legal text than comparable pushes do.
+# That the model decides about guilt by it is another claim.
 #
 # ### END SOLUTION
 

@@ -74,7 +74,7 @@ class CourseSettings:
     n_sentences: int = 64
     topics: str = "concepts"
     n_topic_texts: int = 1000
-    n_topic_writings: int = 72
+    n_topic_writings: int = 96
     skip_tokens: int = 4
     max_text_tokens: int = 127
     topic_prompt: str = "Write a haiku.\n"

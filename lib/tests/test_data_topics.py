@@ -3,6 +3,7 @@
 import pytest
 from steerlab.data import TOPICS, topic_texts, topic_words, words_of_topics
 from steerlab.data import topics as module
+from steerlab.settings import course_settings
 
 
 def test_every_text_of_the_embedded_corpus_has_its_topic():
@@ -39,3 +40,13 @@ def test_another_corpus_or_count_is_refused():
         topic_texts("concepts", 0, 0)
     with pytest.raises(ValueError, match="1 labels for 2 texts"):
         words_of_topics("newsgroups", ["a", "b"], ["x"])
+
+
+def test_each_model_gets_topics_that_it_can_read():
+    assert course_settings("tiny").topics == "concepts"
+    assert course_settings("gpt2").topics == "newsgroups"
+    assert course_settings("gemma-2-2b-it").base == "gemma-2-2b"
+    assert course_settings("tiny").base is None
+    # Posts begin with greetings and quotations: what is left must be enough to average.
+    settings = course_settings("gemma-2-2b")
+    assert 0 < settings.skip_tokens < settings.max_text_tokens
