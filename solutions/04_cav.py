@@ -1037,8 +1037,9 @@ checks.check_tcav_test(tcav_test)
 # ### Predict: are fifty random CAVs enough?
 #
 # Your function refuses fewer than 50. Suppose that one of your concepts lies further out than *every*
-# random CAV, the best result that there can be, and that you test twelve concepts at once. How many random CAVs do you need at least, so that its corrected p can
-# be 0.05 or less? Guess first, then work it out.
+# random CAV, the best result that there can be, and that you test twelve concepts at once. How many
+# random CAVs do you need at least, so that its corrected p can be 0.05 or less? Guess first, then work
+# it out.
 
 # %% tags=["predict"]
 answer = 50  # a whole number
