@@ -58,7 +58,7 @@ def words_of_topics(
     found: dict[str, Counter[str]] = {label: Counter() for label in sorted(set(labels))}
     for text, label in zip(texts, labels, strict=True):
         found[label].update(set(re.findall("[a-z]{4,}", text.lower())))
-    total = sum(found.values(), Counter())
+    total: Counter[str] = sum(found.values(), Counter())
     own: dict[str, list[tuple[float, str]]] = {label: [] for label in found}
     for word, count in total.items():
         if count >= 5:

@@ -42,7 +42,6 @@ def cosine_maps(
     fig, axes = plt.subplots(
         1, len(maps), figsize=(side * len(maps) + 1.2, side + 0.9), layout="constrained"
     )
-    image = None
     for column, (ax, (title, cosines)) in enumerate(
         zip(np.atleast_1d(axes), maps.items(), strict=True)
     ):
