@@ -60,6 +60,12 @@ class CourseSettings:
     sentences are contrasted ("concepts": `steerlab.data.sentences`); n_sentences: how many a side.
     haiku: a prompt without a topic. sae: the autoencoder of its residual stream, as `load_sae` names
     it; None where the course knows of none.
+
+    topics: which corpus has labelled topics that the model can read (see `steerlab.data.topic_texts`);
+    n_topic_texts: how many of its texts; skip_tokens: how many of their first tokens come before the
+    topic shows; max_text_tokens: where they are cut. topic_prompt: a prompt that names no topic;
+    n_topic_writings: how many texts steered towards topics make one point of a figure.
+    base: the model that this one was tuned from, if that one is known too.
     """
 
     name: str
@@ -75,6 +81,13 @@ class CourseSettings:
     n_sentences: int = 64
     haiku: str = HAIKU
     sae: str | None = None
+    topics: str = "concepts"
+    n_topic_texts: int = 1000
+    n_topic_writings: int = 96
+    skip_tokens: int = 4
+    max_text_tokens: int = 127
+    topic_prompt: str = "Write a haiku.\n"
+    base: str | None = None
 
     @property
     def prompt(self) -> str:
@@ -115,6 +128,8 @@ _SAES = {
     "gemma-2-2b-it": "gemma-scope-2b-pt-res/layer_21/width_65k/average_l0_20",
     "olmo-2-7b": "olmo2-7b-sae-65k-v1",
 }
+# Instruction-tuned models and what they were tuned from, where both can be loaded.
+_BASES = {"gemma-2-2b-it": "gemma-2-2b"}
 
 
 def course_settings(model: TransformerBridge | str | os.PathLike[str]) -> CourseSettings:
@@ -145,6 +160,16 @@ def _settings(name: str, n_layers: int, context: int | None = None) -> CourseSet
         haiku=TINY_HAIKU if name == "tiny" else ASKED_HAIKU if mode == "chat" else HAIKU,
         sae=_SAES.get(name),
     )
+    if name in _TAUGHT and name != "tiny":
+        # Models of real language. Posts of newsgroups begin with quotations and greetings.
+        settings = replace(
+            settings,
+            topics="newsgroups",
+            skip_tokens=64,
+            max_text_tokens=128,
+            topic_prompt="Write a haiku." if mode == "chat" else "Here is what I wrote today:",
+            base=_BASES.get(name),
+        )
     if context is not None and context < 128:
         # Room for the prompt: an opening takes at most half of a very short context.
         settings = replace(settings, max_new_tokens=max(1, min(24, context // 4)))

@@ -108,8 +108,10 @@ def tcav_scores(
 class TCAVResult:
     """The TCAV score of one concept against random CAVs.
 
-    p: two-sided rank p-value, (1 + #{|random − m| ≥ |score − m|}) / (1 + n_random), m the median
-    of the random scores. p_corrected: after Holm's correction over all concepts that were tested.
+    p: two-sided rank p-value, (1 + #{|random − ½| ≥ |score − ½|}) / (1 + n_random). Which side of a
+    random split is called the concept is a toss, so random scores lie about ½ alike on both sides;
+    their median need not, since most of them are near 0 or near 1. p_corrected: after Holm's
+    correction over all concepts that were tested.
     """
 
     concept: str
@@ -138,9 +140,9 @@ def tcav_test(
     chance = tcav_scores(gradients, random)
     median = float(chance.median())
     scores = tcav_scores(gradients, torch.stack(list(concepts.values())))
-    apart = (chance - median).abs()
+    apart = (chance - 0.5).abs()
     p = [
-        (1 + int((apart >= abs(float(score) - median) - 1e-9).sum())) / (1 + len(random))
+        (1 + int((apart >= abs(float(score) - 0.5) - 1e-6).sum())) / (1 + len(random))
         for score in scores
     ]
     corrected = holm(p)

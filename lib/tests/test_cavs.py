@@ -245,6 +245,20 @@ def test_a_concept_that_matters_stands_out_from_random_cavs_and_a_random_one_doe
     assert opposite.score < 0.05
 
 
+def test_p_is_counted_from_one_half_and_not_from_the_median_of_the_random_scores():
+    grads = torch.cat([torch.ones(19, 1), -torch.ones(1, 1)]).repeat(1, 2)
+    grads[:, 1] = 1.0
+    # 60 random CAVs score 0.05 and 40 score 0.95: as far from one half as the concept, all of them.
+    random = torch.tensor([[-1.0, 0.0]]).repeat(100, 1)
+    random[:40] *= -1
+    [tested] = tcav_test(grads, {"concept": torch.tensor([1.0, 0.0])}, random)
+    assert tested.score == pytest.approx(0.95)
+    assert tested.random_median == pytest.approx(0.05)
+    assert tested.p == 1.0
+    [tested] = tcav_test(grads, {"concept": torch.tensor([0.0, 1.0])}, random)
+    assert tested.p == pytest.approx(1 / 101)
+
+
 @given(st.lists(st.floats(0.001, 1), min_size=1, max_size=8))
 @settings(deadline=None)
 def test_holm_s_correction_keeps_the_order_and_lies_between_p_and_bonferroni(p):

@@ -41,6 +41,7 @@ WARM_IF_THERE = (
     "stack_data",
     "pygments.formatters.terminal256",
     "sklearn.linear_model",
+    "sklearn.svm",
 )
 WARM_FOR_A_MODEL = ("transformers", "transformer_lens", "safetensors.torch")
 LEFT_COLD = (".cli", ".train", ".__main__")  # what notebooks do not import

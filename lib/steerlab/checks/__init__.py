@@ -11,6 +11,14 @@ from steerlab.checks.clamping import (
     check_find_feature,
     check_jumprelu_encode,
     check_make_intervention,
+from steerlab.checks.cav import (
+    check_cav_intervention,
+    check_fit_cavs,
+    check_masked_mean,
+    check_prepare,
+    check_random_cavs,
+    check_sensitivities,
+    check_tcav_test,
 )
 from steerlab.checks.diagnosis import CheckFailed
 from steerlab.checks.mean_diff import (
@@ -54,4 +62,17 @@ __all__ = [
     "check_steering_mask",
     "check_top_contexts",
     "check_train_sae",
+    "check_cav_intervention",
+    "check_concept_score",
+    "check_fit_cavs",
+    "check_generate_with_hooks",
+    "check_masked_mean",
+    "check_mean_difference",
+    "check_prepare",
+    "check_random_cavs",
+    "check_sensitivities",
+    "check_sentence_residuals",
+    "check_steering_hooks",
+    "check_steering_mask",
+    "check_tcav_test",
 ]

@@ -1,4 +1,5 @@
 """Labelled text, the embedded concept corpus; and made-up vectors whose features are known."""
+"""Labelled text: the embedded concept corpus, and topics of real language."""
 
 from steerlab.data.concepts import (
     CIVILITIES,
@@ -14,6 +15,7 @@ from steerlab.data.concepts import (
     topic_words,
 )
 from steerlab.data.superposition import Planted, planted_features
+from steerlab.data.topics import topic_texts, words_of_topics
 
 __all__ = [
     "CIVILITIES",
@@ -28,5 +30,7 @@ __all__ = [
     "sentences",
     "sentiment_words",
     "token_labels",
+    "topic_texts",
     "topic_words",
+    "words_of_topics",
 ]

@@ -8,6 +8,7 @@ from steerlab.plots.clamping import (
     steering_by_sparsity,
     switched_off,
 )
+from steerlab.plots.cav import accuracy_by_layer, cosine_maps, methods_by_dose, tcav_scores
 from steerlab.plots.mean_diff import (
     bos_angle,
     both_ways,
@@ -42,4 +43,13 @@ __all__ = [
     "form_cost",
     "steering_by_sparsity",
     "switched_off",
+    "accuracy_by_layer",
+    "bos_angle",
+    "both_ways",
+    "changed_tokens",
+    "control_histogram",
+    "cosine_maps",
+    "dose_sweep",
+    "methods_by_dose",
+    "tcav_scores",
 ]

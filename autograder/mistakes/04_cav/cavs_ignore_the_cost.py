@@ -1,0 +1,20 @@
+"""The SVM's default cost whatever is asked for."""
+
+# canary-a7207f533140f7e1040d6514223b14f9
+
+import torch
+from sklearn.svm import LinearSVC
+
+TASK = "fit_cavs"
+EXPECT = "loses"
+
+
+def fit_cavs(inputs, labels, train, cost):
+    normals, margins = [], []
+    for c in range(int(labels.max()) + 1):
+        svm = LinearSVC(max_iter=20_000).fit(inputs[train].numpy(), (labels[train] == c).numpy())
+        normals.append(torch.from_numpy(svm.coef_[0]).float())
+        margins.append(torch.from_numpy(svm.decision_function(inputs[~train].numpy())))
+    cavs = torch.stack(normals)
+    right = torch.stack(margins).argmax(dim=0) == labels[~train]
+    return cavs / cavs.norm(dim=1, keepdim=True), float(right.float().mean())

@@ -1,0 +1,13 @@
+"""A plain mean over columns, with zeros where nothing counts."""
+
+# canary-a7207f533140f7e1040d6514223b14f9
+
+TASK = "masked_mean"
+EXPECT = "loses"
+
+
+def masked_mean(resid, attention_mask, skip):
+    position = attention_mask.long().cumsum(dim=1) - 1
+    counts = attention_mask.bool() & (position > skip)
+    kept = counts.any(dim=1)
+    return resid.masked_fill(~counts[..., None], 0.0).float().mean(dim=1)[kept], kept

@@ -1,0 +1,10 @@
+"""Scales, but leaves the shared mean in."""
+
+# canary-a7207f533140f7e1040d6514223b14f9
+
+TASK = "prepare"
+EXPECT = "loses"
+
+
+def prepare(means, train):
+    return means * means.shape[1] ** 0.5 / means[train].norm(dim=1).mean()

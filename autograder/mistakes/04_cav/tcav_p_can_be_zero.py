@@ -1,0 +1,16 @@
+"""The concept itself is not counted: p can be 0."""
+
+# canary-a7207f533140f7e1040d6514223b14f9
+
+TASK = "tcav_test"
+EXPECT = "loses"
+
+
+def tcav_test(sensitivity, random_sensitivity):
+    if random_sensitivity.shape[1] < 50:
+        raise ValueError("too few random CAVs")
+    scores = (sensitivity > 0).float().mean(dim=0)
+    chance = (random_sensitivity > 0).float().mean(dim=0)
+    far = (chance - 0.5).abs()[None] >= (scores - 0.5).abs()[:, None] - 1e-6
+    p = far.float().mean(dim=1)
+    return scores, (p * len(scores)).clamp(max=1)
