@@ -3,14 +3,6 @@
 Notebooks call them as `checks.check_<function>(function, …)`; `diagnosis` says how they speak.
 """
 
-from steerlab.checks.clamping import (
-    check_clamp_and_decode,
-    check_clamp_reference,
-    check_clamp_step,
-    check_error_term,
-    check_find_feature,
-    check_jumprelu_encode,
-    check_make_intervention,
 from steerlab.checks.cav import (
     check_cav_intervention,
     check_fit_cavs,
@@ -19,6 +11,15 @@ from steerlab.checks.cav import (
     check_random_cavs,
     check_sensitivities,
     check_tcav_test,
+)
+from steerlab.checks.clamping import (
+    check_clamp_and_decode,
+    check_clamp_reference,
+    check_clamp_step,
+    check_error_term,
+    check_find_feature,
+    check_jumprelu_encode,
+    check_make_intervention,
 )
 from steerlab.checks.diagnosis import CheckFailed
 from steerlab.checks.mean_diff import (
@@ -41,38 +42,31 @@ from steerlab.checks.toy_sae import (
 
 __all__ = [
     "CheckFailed",
+    "check_cav_intervention",
     "check_clamp_and_decode",
     "check_clamp_reference",
     "check_clamp_step",
     "check_concept_score",
+    "check_error_term",
+    "check_find_feature",
+    "check_fit_cavs",
     "check_forward",
     "check_generate_with_hooks",
     "check_init_sae",
-    "check_error_term",
-    "check_find_feature",
-    "check_generate_with_hooks",
     "check_jumprelu_encode",
     "check_make_intervention",
-    "check_mean_difference",
-    "check_sae_loss",
-    "check_sae_scores",
-    "check_schedule",
-    "check_sentence_residuals",
-    "check_steering_hooks",
-    "check_steering_mask",
-    "check_top_contexts",
-    "check_train_sae",
-    "check_cav_intervention",
-    "check_concept_score",
-    "check_fit_cavs",
-    "check_generate_with_hooks",
     "check_masked_mean",
     "check_mean_difference",
     "check_prepare",
     "check_random_cavs",
+    "check_sae_loss",
+    "check_sae_scores",
+    "check_schedule",
     "check_sensitivities",
     "check_sentence_residuals",
     "check_steering_hooks",
     "check_steering_mask",
     "check_tcav_test",
+    "check_top_contexts",
+    "check_train_sae",
 ]

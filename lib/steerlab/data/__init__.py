@@ -1,5 +1,4 @@
-"""Labelled text, the embedded concept corpus; and made-up vectors whose features are known."""
-"""Labelled text: the embedded concept corpus, and topics of real language."""
+"""Labelled text: the embedded concept corpus, and topics of real language; and made-up features."""
 
 from steerlab.data.concepts import (
     CIVILITIES,
