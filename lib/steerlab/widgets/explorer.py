@@ -334,9 +334,9 @@ class SteeringExplorer:
         self._clear()
 
     def _show_conversation(self) -> None:
-        for side, panel in (("unsteered", self.unsteered), ("steered", self.steered)):
-            exchanges = self._conversation.exchanges
-            panel.value = render.transcript(side, exchanges) if exchanges else ""
+        exchanges = self._conversation.exchanges
+        self.unsteered.value = render.transcript("unsteered", exchanges) if exchanges else ""
+        self.steered.value = render.transcript("steered", exchanges) if exchanges else ""
 
     def _clear(self) -> None:
         self._shown = None
