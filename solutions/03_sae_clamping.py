@@ -13,7 +13,7 @@
 # %% [markdown]
 # # 03 · Clamping features of a sparse autoencoder
 #
-# In May 2024 a language model became, for a day, unable to talk about anything but the Golden Gate
+# In May 2024 a language model could, for a day, hardly talk about anything but the Golden Gate
 # Bridge. Asked for a love story it wrote one about a car that longs to cross the bridge. Nobody had
 # trained it to. Somebody had found, among millions of *features* that a sparse autoencoder had
 # picked out of the model's residual stream, one that was active wherever a text mentioned the
@@ -57,10 +57,9 @@
 # below it, read what it says. Checks give no points; the points come from other inputs. A figure that
 # asks for a prediction waits until you have committed to one.
 #
-# **If a function will not come right**, go on. Part 4 needs `jumprelu_encode` and has a way round
-# it. Part 5 and what comes after it need `clamp_step`, `find_feature` (with a way round),
-# `clamp_reference` and `make_intervention`. The two functions of Part 2 are needed in Parts 2 and 3
-# alone.
+# **If a function will not come right**, go on and come back later. The cells that need
+# `jumprelu_encode`, `find_feature`, `clamp_step`, `clamp_reference` or `make_intervention` have a
+# way round them, in comments. The two functions of Part 2 are needed in Parts 2 and 3 alone.
 
 # %% tags=["install"]
 # install steerlab
@@ -195,6 +194,13 @@ checks.check_jumprelu_encode(jumprelu_encode)
 # </details>
 
 # %% tags=["explore"]
+# Not finished yet? Take the `#` away from these lines and go on; come back later.
+# from steerlab.sae import SAE
+# def jumprelu_encode(x, sae):
+#     none = torch.zeros_like(sae["W_enc"].T), torch.zeros_like(sae["W_enc"][:, 0])
+#     options = {"activation": "jumprelu", "threshold": sae["threshold"]}
+#     return SAE(sae["W_enc"], sae["b_enc"], *none, **options).encode(x)
+
 features = jumprelu_encode(x, sae)
 active = (features > 0).sum(dim=-1).float()
 print(f"of {features.shape[-1]:,} features a token has {active.mean():.1f} active on average\n")
@@ -577,11 +583,7 @@ checks.check_find_feature(find_feature)
 
 # %% tags=["explore"]
 # Not finished yet? Take the `#` away from these lines and go on; come back later.
-# from steerlab.sae import SAE, match_concepts
-# def jumprelu_encode(x, sae):
-#     none = torch.zeros_like(sae["W_enc"].T), torch.zeros_like(sae["W_enc"][:, 0])
-#     options = {"activation": "jumprelu", "threshold": sae["threshold"]}
-#     return SAE(sae["W_enc"], sae["b_enc"], *none, **options).encode(x)
+# from steerlab.sae import match_concepts
 # def find_feature(choose_scores, choose_labels, judge_scores, judge_labels):
 #     names = [[str(bool(i)) for i in labels] for labels in (choose_labels, judge_labels)]
 #     match = match_concepts(choose_scores, names[0], judge_scores, names[1], concepts=["True"])[0]
@@ -779,6 +781,11 @@ def clamp(values, autoencoder=autoencoder, sae=sae):
     )
 
 
+# Part 3 or the function above not finished? Take the `#` away from these lines; come back later.
+# from steerlab.sae import ClampFeatures
+# def clamp(values, autoencoder=autoencoder, sae=sae):
+#     return ClampFeatures(autoencoder, values)
+
 some = stream[:200][None].to(sae["W_enc"])
 for kind in ("none", "layer_norm", "constant_norm_rescale"):
     other = autoencoder.like(normalisation=kind, centred=False)
@@ -801,6 +808,9 @@ for kind in ("none", "layer_norm", "constant_norm_rescale"):
 # %% tags=["explore"]
 from steerlab.evaluation import mean_fluency, on_topic, usable
 from steerlab.steering import dose_of, generate, steer
+
+# clamp_reference not finished? Take the `#` away from this rough stand-in; come back later.
+# clamp_reference = lambda activations: float(activations.max())
 
 prompt = settings.haiku
 of_topic = {topic: feature for topic, (feature, _) in found.items()}
@@ -1443,7 +1453,7 @@ for k, name in enumerate(["unsteered", "best off", "two off", "three off"]):
 # - Compare with other *features*, not only with noise. The nearest rival may be a twin.
 # - Turning a feature up shows what it can do. Turning it off shows what the model can do without it.
 #
-# **Sources.** Templeton et al. 2024, *Scaling Monosemanticity*. Rajamanoharan et al. 2024, *Jumping
+# **Sources.** Templeton et al. 2024, *Scaling Monosemanticity*. Anthropic 2024, *Golden Gate Claude*. Rajamanoharan et al. 2024, *Jumping
 # Ahead: Improving Reconstruction Fidelity with JumpReLU Sparse Autoencoders*. Lieberum et al. 2024,
 # *Gemma Scope*. Elhage et al. 2022, *Toy Models of Superposition*. Bricken et al. 2023, *Towards
 # Monosemanticity*. M. G. Jørgensen, *Sparse Autoencoders for model steering* (the original homework).
