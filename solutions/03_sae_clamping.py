@@ -13,7 +13,7 @@
 # %% [markdown]
 # # 03 · Clamping features of a sparse autoencoder
 #
-# In May 2024 a language model became, for a day, unable to talk about anything but the Golden Gate
+# In May 2024 a language model could, for a day, hardly talk about anything but the Golden Gate
 # Bridge. Asked for a love story it wrote one about a car that longs to cross the bridge. Nobody had
 # trained it to. Somebody had found, among millions of *features* that a sparse autoencoder had
 # picked out of the model's residual stream, one that was active wherever a text mentioned the
@@ -57,10 +57,9 @@
 # below it, read what it says. Checks give no points; the points come from other inputs. A figure that
 # asks for a prediction waits until you have committed to one.
 #
-# **If a function will not come right**, go on. Part 4 needs `jumprelu_encode` and has a way round
-# it. Part 5 and what comes after it need `clamp_step`, `find_feature` (with a way round),
-# `clamp_reference` and `make_intervention`. The two functions of Part 2 are needed in Parts 2 and 3
-# alone.
+# **If a function will not come right**, go on and come back later. The cells that need
+# `jumprelu_encode`, `find_feature`, `clamp_step`, `clamp_reference` or `make_intervention` have a
+# way round them, in comments. The two functions of Part 2 are needed in Parts 2 and 3 alone.
 
 # %% tags=["install"]
 # install steerlab
@@ -195,6 +194,13 @@ checks.check_jumprelu_encode(jumprelu_encode)
 # </details>
 
 # %% tags=["explore"]
+# Not finished yet? Take the `#` away from these lines and go on; come back later.
+# from steerlab.sae import SAE
+# def jumprelu_encode(x, sae):
+#     none = torch.zeros_like(sae["W_enc"].T), torch.zeros_like(sae["W_enc"][:, 0])
+#     options = {"activation": "jumprelu", "threshold": sae["threshold"]}
+#     return SAE(sae["W_enc"], sae["b_enc"], *none, **options).encode(x)
+
 features = jumprelu_encode(x, sae)
 active = (features > 0).sum(dim=-1).float()
 print(f"of {features.shape[-1]:,} features a token has {active.mean():.1f} active on average\n")
@@ -577,11 +583,7 @@ checks.check_find_feature(find_feature)
 
 # %% tags=["explore"]
 # Not finished yet? Take the `#` away from these lines and go on; come back later.
-# from steerlab.sae import SAE, match_concepts
-# def jumprelu_encode(x, sae):
-#     none = torch.zeros_like(sae["W_enc"].T), torch.zeros_like(sae["W_enc"][:, 0])
-#     options = {"activation": "jumprelu", "threshold": sae["threshold"]}
-#     return SAE(sae["W_enc"], sae["b_enc"], *none, **options).encode(x)
+# from steerlab.sae import match_concepts
 # def find_feature(choose_scores, choose_labels, judge_scores, judge_labels):
 #     names = [[str(bool(i)) for i in labels] for labels in (choose_labels, judge_labels)]
 #     match = match_concepts(choose_scores, names[0], judge_scores, names[1], concepts=["True"])[0]
@@ -779,6 +781,11 @@ def clamp(values, autoencoder=autoencoder, sae=sae):
     )
 
 
+# Part 3 or the function above not finished? Take the `#` away from these lines; come back later.
+# from steerlab.sae import ClampFeatures
+# def clamp(values, autoencoder=autoencoder, sae=sae):
+#     return ClampFeatures(autoencoder, values)
+
 some = stream[:200][None].to(sae["W_enc"])
 for kind in ("none", "layer_norm", "constant_norm_rescale"):
     other = autoencoder.like(normalisation=kind, centred=False)
@@ -801,6 +808,9 @@ for kind in ("none", "layer_norm", "constant_norm_rescale"):
 # %% tags=["explore"]
 from steerlab.evaluation import mean_fluency, on_topic, usable
 from steerlab.steering import dose_of, generate, steer
+
+# clamp_reference not finished? Take the `#` away from this rough stand-in; come back later.
+# clamp_reference = lambda activations: float(activations.max())
 
 prompt = settings.haiku
 of_topic = {topic: feature for topic, (feature, _) in found.items()}
@@ -1223,7 +1233,17 @@ if dictionaries:
     )
 
 # %% [markdown]
-# SPARSE-TEXT
+# The dictionary that reconstructs best clamps worst. Clamped to the strongest that they ever get, its
+# features bring their topic hardly more often than no clamp at all.
+#
+# The printed doses give one half of the reason. In a dense code the ocean is spread over many features,
+# and each carries a small part of it. So none of them ever gets far from 0, and its reference is worth a
+# small dose. The right panel takes this half away: there all three are clamped at equal dose, far
+# beyond anything that a dense feature reaches in real text. The gap gets smaller and does not close. That is
+# the other half: a decoder row that never has to say "ocean" by itself points to the ocean only in part.
+#
+# And the AUROCs? They are nearly alike. As *readers* the dense features are about as good. **A feature
+# that reads a concept well need not write it well**, and reconstruction tells you neither.
 
 # %% [markdown]
 # ## Part 9 · A defect to find, and a result that fails
@@ -1237,9 +1257,10 @@ if dictionaries:
 # `User:` and `Assistant:`; since its tokenizer has no template we give it one.)
 
 # %% tags=["explore"]
+MARKER = "\nAssistant:"
 TEMPLATE = (
     "{% for turn in messages %}{{ 'User: ' + turn.content }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '\nAssistant:' }}{% endif %}"
+    "{% if add_generation_prompt %}{{ " + repr(MARKER) + " }}{% endif %}"
 )
 
 
@@ -1253,52 +1274,51 @@ def homework_transcript(message):
     )
 
 
-from steerlab.data.vocabulary import CIVILITY_POOLS
-
-chats = [d for d in generate_documents(400, seed=91, register="chat") if d.topic != topic]
-messages = [d.text.split("\n")[0].removeprefix("User: ") for d in chats[:16]]
-
-
-def written_after(act, n_new=24):
+def written_after(transcripts, act):
     """What the model writes after each transcript."""
-    transcripts = [homework_transcript(message) for message in messages]
     with steer(model, {hook_name: act or (lambda resid: resid)}):
         return generate(
-            model, transcripts, max_new_tokens=min(n_new, settings.max_new_tokens),
-            temperature=1.0, batch_size=len(transcripts),
-        )  # fmt: skip
+            model,
+            transcripts,
+            max_new_tokens=settings.max_new_tokens,
+            temperature=1.0,
+            batch_size=len(transcripts),
+        )
 
 
-# How the assistants of the corpus begin an answer, politely or not.
-beginnings = [reply for pools in CIVILITY_POOLS.values() for reply in pools["reply"]]
-for name, act in {"unsteered": None, f"clamped, dose {doses[2]}": at_dose(topic, doses[2])}.items():
-    replies = written_after(act)
-    answered = sum(reply.text.strip().lower().startswith(tuple(beginnings)) for reply in replies)
-    print(f"{name}: {answered} of {len(replies)} begin like an answer")
-    for message, reply in zip(messages[:3], replies[:3], strict=True):
-        print(f"   {message!r}\n   -> {reply.text[:70]!r}")
+chats = [d for d in generate_documents(400, seed=91, register="chat") if d.topic != topic]
+messages = [d.text.split("\n")[0].removeprefix("User: ") for d in chats[:48]]
+transcripts = [homework_transcript(message) for message in messages]
+print(f"a transcript: {transcripts[0]!r}")
+for dose in doses[::2]:
+    replies = written_after(transcripts, at_dose(topic, dose))
+    opened = sum(reply.text.startswith(MARKER) for reply in replies)
+    print(
+        f"dose {dose}: {opened} of {len(replies)} completions begin with the marker, "
+        f"NLL {mean_fluency(model, replies).nll:.2f}; the first: {replies[0].text[:44]!r}"
+    )
 
 # %% [markdown]
-# Nobody answers. In the embedded model's case what comes is often program code. **Find out why** and
-# repair the marked line. Print one transcript and look at its end: who is the next to speak, and how
-# is the model to know? (`apply_chat_template` has an argument for it.) After the repair most replies
-# should begin like an answer.
+# Look at what the completions begin with. (Another model may have other markers; print its transcript.)
+# **Who should have written that**, and what does it do to the numbers? Repair the marked line
+# (`apply_chat_template` has an argument for it) so that every completion begins with the answer itself,
+# and compare the NLL.
 #
-# <details><summary>What is missing?</summary>
+# <details><summary>What is missing, and what is the repair?</summary>
 #
-# The transcript ends with the user's words. What follows in all the chats that the model has read is
-# the *marker* of the assistant's turn, and only then the answer. Without it the model has to make up
-# what comes after a chat that breaks off. `add_generation_prompt=True` appends the marker:
-# `options = {"add_generation_prompt": True}`. A large model often writes the marker itself, so the
-# defect does not show in the first examples; but then part of the completion is not an answer, and
-# under steering the marker is as likely to be damaged as anything else.
+# The transcript ends with the user's words. In all the chats that the model has read, what comes next
+# is the *marker* of the assistant's turn, and only then the answer. `options =
+# {"add_generation_prompt": True}` appends the marker.
 # </details>
 #
-# <details><summary>What does this do to a measurement of steering?</summary>
+# <details><summary>Unsteered, the model writes the marker itself. What is the harm?</summary>
 #
-# The clamp still brings ocean words. But the text that it brings them into is text that nobody asked
-# for, at a place where the model was lost to begin with, and the unsteered text that it is compared
-# with is just as lost. A topic rate would look fine. An NLL would not: it has lost its zero.
+# That is why nobody noticed: a good model mends the transcript by itself. But the marker is now part of the
+# *completion*, and everything that is counted over completions counts it. Its tokens are the most
+# predictable of all, so the text looks more fluent than the answer is: the NLL above is too low, and
+# the price of a dose with it. And the model has to write the marker *while it is being pushed*. At the highest
+# doses some completions no longer have one: there the clamp has not changed the answer, it has
+# prevented that anybody answers.
 # </details>
 
 # %% [markdown]
@@ -1345,8 +1365,8 @@ for k, name in enumerate(["unsteered", "best off", "two off", "three off"]):
 
 # %% [markdown]
 # With its best feature off, the topic goes on being written about, for most topics more often than not;
-# for some you hardly see a difference. As a switch it fails. It takes the second feature, and
-# sometimes the third, and then the topic is gone.
+# for some you hardly see a difference. As a switch it fails. It takes the second feature (for
+# baseball also the third), and then the topic is gone.
 #
 # Why does one feature suffice to turn a topic on, and not to turn it off? Turning it on is a matter of
 # *any* one of the ways in: all features of the topic write something similar into the stream, and the
@@ -1380,7 +1400,21 @@ for k, name in enumerate(["unsteered", "best off", "two off", "three off"]):
 #
 # canary-2a401911fbd690c2a961111e5ad6406c
 #
-# ESSAY
+# *Three claims that are not supported.* (1) **"The" safety feature, the "only way".** They never
+# switched it off. In my notebook a topic with its best feature off was still written about in 0.59 of
+# the completions (0.94 before); with the second best off as well in 0.04. I would clamp it to 0 on
+# unsafe requests and count refusals, then do the same with the next best features. If refusals fall to
+# nothing with the first, that speaks for the company. (2) **That it was this feature.** There were no
+# controls. I would take steps of the same length along random directions, shuffled-label directions and
+# decoder rows of other features, at least 99 of each, and compare the change of the log-odds of
+# refusing. In mine one decoder row beat the clamp (rank p = 0.02): a second ocean feature. If none
+# beats theirs, good. (3) **That the model still works.** The maximum is one token's value, and ten
+# refusals say nothing of harmless requests. I would state the dose, measure NLL and refusals on harmless
+# prompts, over a sweep. In mine the rate was 1.00 at a dose of 0.8, in texts that had fallen apart. And an
+# AUROC of 0.98 must come from requests that did not choose the feature.
+#
+# *What may be claimed:* clamped at this dose, this feature makes the model refuse more often than
+# comparable steps do, at a stated price.
 #
 # ### END SOLUTION
 
@@ -1419,7 +1453,7 @@ for k, name in enumerate(["unsteered", "best off", "two off", "three off"]):
 # - Compare with other *features*, not only with noise. The nearest rival may be a twin.
 # - Turning a feature up shows what it can do. Turning it off shows what the model can do without it.
 #
-# **Sources.** Templeton et al. 2024, *Scaling Monosemanticity*. Rajamanoharan et al. 2024, *Jumping
+# **Sources.** Templeton et al. 2024, *Scaling Monosemanticity*. Anthropic 2024, *Golden Gate Claude*. Rajamanoharan et al. 2024, *Jumping
 # Ahead: Improving Reconstruction Fidelity with JumpReLU Sparse Autoencoders*. Lieberum et al. 2024,
 # *Gemma Scope*. Elhage et al. 2022, *Toy Models of Superposition*. Bricken et al. 2023, *Towards
 # Monosemanticity*. M. G. Jørgensen, *Sparse Autoencoders for model steering* (the original homework).
