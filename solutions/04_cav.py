@@ -1134,7 +1134,7 @@ for name in topics:
     print(f"{name:15} {own_p[name]:.3f}                   {mean_p[name]:.3f}")
 
 # %% [markdown]
-# Ten of the twelve topics are **not** found. Their scores could hardly be higher, from 0.9 up to 1; but
+# Ten of the twelve topics are **not** found. Their scores could hardly be higher, from 0.94 up to 1; but
 # CAVs of nothing get there too. Yet the very same derivatives, tested by their *mean* in the place of
 # their share, single out every topic at the smallest p that there can be. So the sensitivity is there,
 # and the score throws it away. A share of signs ends at 1, however large the derivatives are. A random
@@ -1261,9 +1261,8 @@ if sister is not None:
 
 # %% [markdown]
 # The vectors of the two models are much alike, with cosines around 0.87, and the borrowed ones steer the
-# sister no worse than its own do, while directions drawn at random do nothing. So for this pair the
-# answer is yes. (That the borrowed ones come out a little ahead means nothing: each point rests on
-# about a hundred texts, and its standard error is about 0.05.)
+# sister as well as its own do, within what a hundred texts a point can tell (a standard error of 0.05).
+# Directions drawn at random do nothing. So for this pair the answer is yes.
 #
 # Be careful how far you carry it. Forty steps took the loss on the new form from 4.4 nats to below 1, but
 # they are forty steps on one kind of text; a real tuning is many thousand times as long. For
@@ -1348,7 +1347,7 @@ for generation_prompt in (True, False) if questions else ():
 # fit at least 99 random CAVs on shuffled labels, two-sided; if a tenth of them score as high, the 0.9 is
 # nothing. *Writes.* 525 is no dose. I would divide by the length of the stream, put the NLL beside it,
 # and push along shuffled-label directions and the mean difference at the same dose. At dose 0.4 my CAV
-# had 0.96 of the texts on topic, and cost 1.4 nats a token: not usable. If shuffled directions write
+# had 0.95 of the texts on topic, and cost 1.07 nats a token: not usable. If shuffled directions write
 # like lawyers, it is not the concept.
 #
 # *What may be claimed:* legal texts are linearly separable from news at layer 20 on held-out texts, and

@@ -124,6 +124,7 @@ def methods_by_dose(
             ax.axhline(unsteered, color=NEUTRAL, ls="--", lw=1, label=key)
         ax.set_ylim(-0.03, 1.03)
         ax.spines[["top", "right"]].set_visible(False)
+    left.set_xticks(doses, [f"{dose:g}" for dose in doses])
     left.set_ylabel(rate_label)
     left.set_xlabel("dose (length added /\nlength of the residual stream)")
     right.set_xlabel("price: NLL rise\n(nats per token)")
