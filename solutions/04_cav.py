@@ -637,7 +637,7 @@ checks.check_cav_intervention(cav_intervention)
 
 from steerlab.steering import generate, residual_norm, steer
 
-prompt = settings.topic_prompt
+prompt = settings.haiku
 stream_norm = residual_norm(model, hook_name, [prompt], mode=settings.mode)
 
 

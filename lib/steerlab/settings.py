@@ -58,12 +58,12 @@ class CourseSettings:
     usable strength; doses: the grid of a sweep, with 0 in it, both without unit (see
     `steerlab.steering.dose_of`). max_new_tokens: length of a completion. sentences: which labelled
     sentences are contrasted ("concepts": `steerlab.data.sentences`); n_sentences: how many a side.
-    haiku: a prompt without a topic. sae: the autoencoder of its residual stream, as `load_sae` names
+    haiku: a prompt that names no topic. sae: the autoencoder of its residual stream, as `load_sae` names
     it; None where the course knows of none.
 
     topics: which corpus has labelled topics that the model can read (see `steerlab.data.topic_texts`);
     n_topic_texts: how many of its texts; skip_tokens: how many of their first tokens come before the
-    topic shows; max_text_tokens: where they are cut. topic_prompt: a prompt that names no topic;
+    topic shows; max_text_tokens: where they are cut.
     n_topic_writings: how many texts steered towards topics make one point of a figure.
     base: the model that this one was tuned from, if that one is known too.
     """
@@ -86,7 +86,6 @@ class CourseSettings:
     n_topic_writings: int = 96
     skip_tokens: int = 4
     max_text_tokens: int = 127
-    topic_prompt: str = "Write a haiku.\n"
     base: str | None = None
 
     @property
@@ -167,7 +166,6 @@ def _settings(name: str, n_layers: int, context: int | None = None) -> CourseSet
             topics="newsgroups",
             skip_tokens=64,
             max_text_tokens=128,
-            topic_prompt="Write a haiku." if mode == "chat" else "Here is what I wrote today:",
             base=_BASES.get(name),
         )
     if context is not None and context < 128:
