@@ -718,7 +718,7 @@ def read(documents):
     return collect(model, texts, hook_name, batch_size=2 * settings.batch_size)
 
 
-training_texts = generate(4000, seed=31)
+training_texts = generate(3000, seed=31)
 select_texts, judge_texts = generate(1200, seed=32), generate(1200, seed=33)
 select, judge = read(select_texts), read(judge_texts)
 train_x = read(training_texts).values[hook_name]
@@ -742,8 +742,8 @@ print(f"an example: {training_texts[0].text!r}")
 # %% tags=["explore"]
 import time
 
-sparsity = 1.5 * math.sqrt(d_model / 128)
-recipe = {"n_steps": 800, "batch_size": 512, "sparsity": sparsity, "learning_rate": 2e-3}
+sparsity = 2.2 * math.sqrt(d_model / 128)
+recipe = {"n_steps": 600, "batch_size": 512, "sparsity": sparsity, "learning_rate": 2e-3}
 curve = []
 
 
@@ -781,13 +781,14 @@ plots.training_curves(
 # reconstruct: FVU falls fast and L0 is high. As λ grows, L0 is pressed down, and FVU pays for it. Over
 # the last fifth the learning rate falls, and all three settle.
 #
-# And what does it cost the model? `splice_losses` runs it three times on texts that it has not been
-# trained on here, with your reconstruction in place of the residual stream.
+# And what does it cost the model? `splicing_losses` runs it over other texts: once as it is, once with
+# the mean residual in every place, and then with your reconstruction in place of the residual stream.
 
 # %% tags=["explore"]
-from steerlab.sae import load_frontier, splice_losses
+from steerlab.sae import load_frontier, splicing_losses
 
-loss_texts = [document.text for document in generate(200, seed=34)]
+loss_texts = [document.text for document in generate(100, seed=34)]
+losses_with = splicing_losses(model, hook_name, loss_texts)
 
 
 def splicing(sae):
@@ -802,7 +803,7 @@ def splicing(sae):
 
 def losses_of(sae):
     """(clean, spliced, ablated), in nats a token."""
-    return splice_losses(model, hook_name, splicing(sae), loss_texts)
+    return losses_with(splicing(sae))
 
 
 losses = losses_of(sae)
@@ -1231,7 +1232,19 @@ print(as_row("its twin", twin_scores))
 print(f"n = {len(held_out):,} held-out tokens and {len(loss_texts)} texts, computed now")
 
 # %% [markdown]
-# It fails. TWINTEXT
+# It fails. More than half of your features have no partner, while of the planted directions nearly all
+# are found again. And nothing in the table told us. By all four numbers the two SAEs are the same, to the
+# last digit that is shown. They are two different lists for one and the same stream.
+#
+# Why? The planted vectors are what the method assumes: sums out of a *fixed* list, each entry present or
+# absent by itself. In a model, topics have subtopics, words of one kind come in many shades, and what is
+# present depends on what else is. Such a stream can be cut up into a thousand pieces in many ways that
+# cost the same, and the loss has no opinion among them. The start decides. (Paulo and Belrose, 2025, found
+# 30% shared features between two SAEs with 131,072 latents on Llama 3 8B.)
+#
+# That does not make features useless. Each of them is *a* direction that fires on what it fires on, and
+# notebook 03 will steer with one. But "the model has 1,024 features, and this is number 311" is a
+# sentence about a training run. What survives is what both of them find.
 
 # %% [markdown]
 # ## Part 9 · A threshold in place of a price
@@ -1294,8 +1307,7 @@ else:
     raw = held_out / scale
     with torch.no_grad():
         jump_code = jump.encode(raw)
-        jump_losses = splice_losses(model, hook_name, jump, loss_texts)
-        jump_scores = sae_scores(raw, jump.decode(jump_code), jump_code, jump_losses)
+        jump_scores = sae_scores(raw, jump.decode(jump_code), jump_code, losses_with(jump))
     del jump_code
     print(HEAD)
     print(as_row("yours: ReLU + L1", scores))
@@ -1329,7 +1341,20 @@ else:
 #
 # canary-6c8c387ae13f6a16017f7a29bc201cd5
 #
-# ESSAY
+# *Three doubts.* (1) **94% of the variance at which L0?** A dense code explains anything. In my Part 8 the
+# homework's SAE explained almost 90% of the variance and recovered 99% of the loss, with most of its 1,024 latents active on
+# a token. I would ask for L0, and for the loss recovered. At an L0 of some tens and little loss the
+# claim stands; at thousands the "concepts" are no list at all. (2) **Compared with what?** 44 of 50 readable
+# latents, read by their ten best contexts, chosen nobody says how. I would let others name latents from one
+# set of texts, score the names on another, over all strengths, and do the same with an untrained SAE of the
+# same width. If trained latents win clearly, good; in my notebook the untrained SAE had a latent above 0.9
+# for 2 of 12 topics, so the margin has to be shown. (3) **"The model represents 14,000 concepts."** I would
+# train a second SAE from another seed and match the two. If nearly all latents come back, the count may say
+# something about the model. In mine only XX% did, at the same FVU and L0, so the count belongs to
+# the training run. And nobody has yet changed "sarcasm" and seen the model become sarcastic.
+#
+# *What may be claimed:* this dictionary has latents whose strongest contexts, for 44 of 50 that were
+# read, look alike to a human reader.
 #
 # ### END SOLUTION
 

@@ -17,6 +17,7 @@ from steerlab.sae import (
     load_labels,
     load_sae,
     loss_recovered,
+    splicing_losses,
 )
 from steerlab.steering import generate as write
 from steerlab.steering import steer
@@ -100,6 +101,15 @@ def test_the_frontier_trades_sparsity_for_variance_and_loss():
         assert all(0.5 < point["loss_recovered"] <= 1.01 for point in points)
     assert "python -m steerlab.tiny.frontier" in shipped.made
     assert "tokens" in shipped.n
+
+
+def test_splicing_the_residual_itself_in_costs_nothing(tiny):
+    texts = [document.text for document in generate(12, 91)]
+    losses = splicing_losses(tiny, course_settings(tiny).hook_name, texts)
+    clean, spliced, ablated = losses(lambda resid: resid)
+    assert spliced == pytest.approx(clean, abs=1e-5)
+    assert ablated > clean + 1
+    assert losses(lambda resid: 0 * resid)[1] > clean + 1
 
 
 def test_a_model_without_recorded_trainings_has_no_frontier():

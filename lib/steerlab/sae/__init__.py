@@ -31,7 +31,7 @@ from steerlab.sae.scores import (
     evaluate_sae,
     loss_recovered,
     recovery,
-    splice_losses,
+    splicing_losses,
 )
 from steerlab.sae.training import Progress, Recipe, Trained, Trainer, train_sae
 
@@ -70,6 +70,6 @@ __all__ = [
     "read_sae",
     "recovery",
     "save_sae",
-    "splice_losses",
+    "splicing_losses",
     "train_sae",
 ]

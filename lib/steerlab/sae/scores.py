@@ -7,7 +7,7 @@ model; neither implies the other, so wherever an autoencoder is judged they stan
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -115,7 +115,8 @@ def loss_recovered(
     """
     check_unhooked(model, "loss recovered")
     hook_name = check_fits(sae, model)
-    clean, spliced, ablated = splice_losses(model, hook_name, sae, texts, batch_size=batch_size)
+    losses = splicing_losses(model, hook_name, texts, batch_size=batch_size)
+    clean, spliced, ablated = losses(sae)
     if not ablated > clean:
         raise ValueError(
             f"putting the mean residual in at {hook_name} does not raise the loss ({clean:.4f} to "
@@ -125,18 +126,14 @@ def loss_recovered(
 
 
 @torch.no_grad()
-def splice_losses(
-    model: TransformerBridge,
-    hook_name: str,
-    reconstruct: Intervention,
-    texts: Sequence[str],
-    *,
-    batch_size: int = 32,
-) -> tuple[float, float, float]:
-    """(clean, spliced, ablated): cross-entropy in nats a token, with three things at `hook_name`.
+def splicing_losses(
+    model: TransformerBridge, hook_name: str, texts: Sequence[str], *, batch_size: int = 32
+) -> Callable[[Intervention], tuple[float, float, float]]:
+    """A function of reconstructions that gives (clean, spliced, ablated), in nats a token.
 
-    The residual itself; what `reconstruct` makes of it (an SAE, or a function of your own); and the
-    mean residual of these texts in every place. Position 0 is left as it is.
+    The three are the cross-entropies of `texts` with the residual at `hook_name` as it is, with what
+    the reconstruction makes of it (an SAE, or a function of your own), and with the mean residual of
+    these texts in every place. Position 0 is left as it is. The first and the last are measured once.
     Raises ValueError for no texts or an unknown hook name.
     """
     texts = sorted(check_texts(texts), key=len)  # batches of like lengths hold little padding
@@ -146,10 +143,14 @@ def splice_losses(
     def ablate(resid: Tensor) -> Tensor:
         return mean.to(resid).expand_as(resid)
 
-    clean, spliced, ablated = (
-        _loss(model, hook_name, put_in, texts, batch_size) for put_in in (None, reconstruct, ablate)
-    )
-    return clean, spliced, ablated
+    clean = _loss(model, hook_name, None, texts, batch_size)
+    ablated = _loss(model, hook_name, ablate, texts, batch_size)
+
+    @torch.no_grad()
+    def losses(reconstruct: Intervention) -> tuple[float, float, float]:
+        return clean, _loss(model, hook_name, reconstruct, texts, batch_size), ablated
+
+    return losses
 
 
 def _loss(

@@ -29,14 +29,14 @@ from steerlab.tiny import SAES
 
 # λ of "relu" and "jumprelu" (which mean different things), k of "topk".
 POINTS: dict[str, tuple[float, ...]] = {
-    "relu": (0.3, 0.6, 1.0, 1.5, 2.5, 4.0),
+    "relu": (0.5, 1.0, 1.5, 2.2, 3.2, 4.5),
     "jumprelu": (0.02, 0.05, 0.12, 0.3, 0.65),
     "topk": (4, 8, 16, 32, 64),
 }
-BASE = Recipe(steps=800, batch_size=512, learning_rate=2e-3, start_norm=0.1)
+BASE = Recipe(steps=600, batch_size=512, learning_rate=2e-3, start_norm=0.1)
 # Seeds of the documents to train on, to measure on, and to read through the autoencoder.
 TRAIN_SEED, HELD_OUT_SEED, LOSS_SEED = 31, 32, 33
-N_TRAIN, N_HELD_OUT, N_LOSS = 4000, 2400, 200
+N_TRAIN, N_HELD_OUT, N_LOSS = 3000, 2400, 200
 
 
 def recipe_of(kind: str, strength: float) -> Recipe:
