@@ -112,7 +112,7 @@ class SteeringExplorer:
     # ------------------------------------------------------------ the widgets
 
     def _build(self) -> None:
-        wide = widgets.Layout(width="100%")
+        wide = widgets.Layout(width="auto")  # 100% would be cut off by its own margins
         half = widgets.Layout(width="50%", padding="0 12px 0 0")
         doses = self.settings.doses
         picker = self._picker
@@ -139,7 +139,7 @@ class SteeringExplorer:
         self.steered = widgets.HTML(layout=half)
         self.measures = widgets.HTML(layout=wide)
         self.error = widgets.HTML(layout=wide)
-        self.code = widgets.Textarea(rows=14, layout=wide)
+        self.code = widgets.Textarea(rows=20, layout=wide)
         self._buttons = widgets.HBox()
         self._below = widgets.VBox(
             [widgets.Label("Select all, copy, and paste into a new cell:"), self.code], layout=wide

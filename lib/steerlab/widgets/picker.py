@@ -24,7 +24,7 @@ class Picker:
         self._methods = methods
         self._lists = {each.kind: each for each in lists}
         self._found: dict[tuple[str, Any], Method] = {}
-        wide = widgets.Layout(width="100%")
+        wide = widgets.Layout(width="auto")  # 100% would be cut off by its own margins
         kinds = [*([METHODS] if methods else []), *self._lists]
         self.source = widgets.Dropdown(options=kinds, description="steer by")
         self.method = widgets.Dropdown(options=list(methods), description="method")
