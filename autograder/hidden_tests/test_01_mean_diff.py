@@ -97,7 +97,8 @@ def is_one_of(value, model, texts, variants):
     """Whether value is one of these ways to pool, all of its layers or all that the way has."""
     for variant in variants:
         expected = pooled(texts, **variant)
-        shape = (len(texts), model.cfg.n_layers, expected.shape[-1])
+        n_layers = model.cfg.n_layers
+        shape = (len(texts), n_layers, expected.shape[-1])
         if not isinstance(value, torch.Tensor) or value.shape != shape:
             return False
         if close(value[:, : expected.shape[1]], expected):
@@ -264,7 +265,7 @@ def test_all_spares_position_0_alone(student, rng):
     "'generated' means positions from n_prompt on.",
 )
 def test_prompt_and_generated_part_at_the_end_of_the_prompt(student, rng):
-    for _ in range(3):
+    for _draw in range(3):
         n, more = draw(rng, 2, 12), draw(rng, 1, 9)
         masks_agree(student, [(0, n + more, n, "prompt"), (0, n + more, n, "generated")])
     masks_agree(student, [(0, 4, 1, "generated"), (0, 3, 2, "prompt")])

@@ -215,7 +215,7 @@ def test_the_decoder_adds_up_the_rows_of_the_code(student, rng):
     code, x_hat = both(student, sae, x)
     assert code.shape == (7, 8)
     assert float(code.double().std(dim=0).min()) >= 0
-    assert int(code.any(dim=1).sum()) >= 2
+    assert int(code.any(1).sum()) >= 2
     assert close(x_hat, torch.stack([written(sae, row) for row in code]))
 
 
@@ -777,7 +777,7 @@ def test_the_strongest_places_come_first(student, rng):
     misconception="Each text should be there once, with its strongest place.",
 )
 def test_each_text_comes_once(student, rng):
-    for _ in range(3):
+    for _draw in range(3):
         case = places_case(rng, silent=0.0)
         assert places(student, case, [], 5) == best_places(*case, [], 5)
 
@@ -789,7 +789,7 @@ def test_each_text_comes_once(student, rng):
     "next best place.",
 )
 def test_a_skipped_token_does_not_take_its_text_along(student, rng):
-    for _ in range(3):
+    for _draw in range(3):
         case = places_case(rng, silent=0.0)
         tokens = case[2]
         # Skip the peaks of the two strongest texts.

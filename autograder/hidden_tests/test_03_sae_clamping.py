@@ -86,7 +86,8 @@ def some_x(rng, sae, *shape):
 
 def decoded(features, sae, *, bias=True):
     """Decoder rows added up one after the other, in float64."""
-    out = torch.zeros(*features.shape[:-1], sae["W_dec"].shape[1], dtype=torch.float64)
+    width = sae["W_dec"].shape[1]
+    out = torch.zeros(*features.shape[:-1], width, dtype=torch.float64)
     for i in range(features.shape[-1]):
         out = out + features[..., i, None].double() * sae["W_dec"][i].double()
     return out + sae["b_dec"].double() if bias else out

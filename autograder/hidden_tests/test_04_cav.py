@@ -655,7 +655,8 @@ def test_the_derivative_of_the_log_probability(student, model, rng):
 )
 def test_position_0_is_left_out(student, model, rng):
     layer, targets = draw(rng, 1, model.cfg.n_layers - 1), some_targets(rng, model, 1)
-    vectors = gauss(rng, 1, model.cfg.d_model, dtype=torch.float32)
+    width = model.cfg.d_model
+    vectors = gauss(rng, 1, width, dtype=torch.float32)
     for row in some_texts(rng, 3):
         ids, v = tuple(targets.tolist()), vectors[0].double()
         without = slope(row, ids, layer, v, tuple(range(1, len(row))))
@@ -714,7 +715,8 @@ def test_the_gradient_is_taken_at_the_hook_point(student, model, rng):
     targets = some_targets(rng, model, 1)
     vectors = gauss(rng, 2, model.cfg.d_model, dtype=torch.float32)
     tokens, mask = left_padded([row])
-    for layer in (0, model.cfg.n_layers - 2):
+    last = model.cfg.n_layers - 1
+    for layer in (0, last - 1):
         name = f"blocks.{layer}.hook_resid_post"
         value = student.sensitivities(student.model, tokens, mask, name, targets, vectors)
         assert is_slope(value, [row], targets, layer + 1, vectors, firsts=(1, 0))

@@ -29,6 +29,36 @@ TASKS: dict[str, tuple[str, ...]] = {
         "concept_score",
         "written",
     ),
+    "02_toy_sae": (
+        "init_sae",
+        "forward",
+        "sae_loss",
+        "schedule",
+        "train_sae",
+        "sae_scores",
+        "top_contexts",
+        "written",
+    ),
+    "03_sae_clamping": (
+        "jumprelu_encode",
+        "error_term",
+        "clamp_and_decode",
+        "clamp_step",
+        "find_feature",
+        "clamp_reference",
+        "make_intervention",
+        "written",
+    ),
+    "04_cav": (
+        "masked_mean",
+        "prepare",
+        "fit_cavs",
+        "cav_intervention",
+        "sensitivities",
+        "random_cavs",
+        "tcav_test",
+        "written",
+    ),
 }
 
 LARGE = 20 * 2**20

@@ -1,4 +1,11 @@
-"""Labelled text: the embedded concept corpus, and topics of real language; and made-up features."""
+"""Labelled text: the embedded concept corpus, and topics of real language; and made-up features.
+
+`import steerlab.data` is light: torch is imported when made-up features are first asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from steerlab.data.concepts import (
     CIVILITIES,
@@ -13,8 +20,10 @@ from steerlab.data.concepts import (
     token_labels,
     topic_words,
 )
-from steerlab.data.superposition import Planted, planted_features
 from steerlab.data.topics import topic_texts, words_of_topics
+
+if TYPE_CHECKING:
+    from steerlab.data.superposition import Planted, planted_features
 
 __all__ = [
     "CIVILITIES",
@@ -33,3 +42,11 @@ __all__ = [
     "topic_words",
     "words_of_topics",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in ("Planted", "planted_features"):
+        raise AttributeError(f"module 'steerlab.data' has no attribute '{name}'")
+    from steerlab.data import superposition
+
+    return getattr(superposition, name)
