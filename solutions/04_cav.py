@@ -859,9 +859,9 @@ if best_writer.filled:
 # each row gets its own gradient.
 #
 # ```python
-# def hook_fn(resid, hook): ...            # gets the stream, returns what takes its place
+# def pushed(resid, hook): ...             # gets the stream, returns what takes its place
 #
-# with model.hooks(fwd_hooks=[(hook_name, hook_fn)]):
+# with model.hooks(fwd_hooks=[(hook_name, pushed)]):
 #     logits = model(..., attention_mask=...)          # [batch, pos, vocabulary]
 # gradients = torch.autograd.grad(total, [zeros])      # one for each tensor of the list
 # ```
