@@ -151,8 +151,8 @@ stream = seen.values[hook_name]
 x = autoencoder.read(stream[:2000].to(sae["W_enc"]))[0]
 
 print(f"at {hook_name}: {len(stream):,} tokens of {len(texts)} documents")
-for part, tensor in sae.items():
-    print(f"  {part:10}{list(tensor.shape)}")
+for part in sae:
+    print(f"  {part:10}{list(sae[part].shape)}")
 
 
 # %% nbgrader={"grade": false, "grade_id": "jumprelu_encode", "locked": false, "schema_version": 3, "solution": true, "task": false}

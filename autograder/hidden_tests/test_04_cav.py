@@ -640,7 +640,7 @@ def pre(layer):
 )
 def test_the_derivative_of_the_log_probability(student, model, rng):
     for row in some_texts(rng, 2):
-        layer, targets = draw(rng, 1, model.cfg.n_layers - 1), some_targets(rng, model, 1)
+        layer, targets = draw(rng, 1, -1 + model.cfg.n_layers), some_targets(rng, model, 1)
         vectors = 2 * gauss(rng, 2, model.cfg.d_model, dtype=torch.float32)
         tokens, mask = left_padded([row])
         value = student.sensitivities(student.model, tokens, mask, pre(layer), targets, vectors)
@@ -654,7 +654,7 @@ def test_the_derivative_of_the_log_probability(student, model, rng):
     "its gradient out.",
 )
 def test_position_0_is_left_out(student, model, rng):
-    layer, targets = draw(rng, 1, model.cfg.n_layers - 1), some_targets(rng, model, 1)
+    layer, targets = draw(rng, 1, -1 + model.cfg.n_layers), some_targets(rng, model, 1)
     width = model.cfg.d_model
     vectors = gauss(rng, 1, width, dtype=torch.float32)
     for row in some_texts(rng, 3):
@@ -680,7 +680,7 @@ def test_position_0_is_left_out(student, model, rng):
     "and find position 0 of each text by its mask.",
 )
 def test_texts_of_a_padded_batch_keep_their_own_derivatives(student, model, rng):
-    rows, layer = some_texts(rng, 3), draw(rng, 1, model.cfg.n_layers - 1)
+    rows, layer = some_texts(rng, 3), draw(rng, 1, -1 + model.cfg.n_layers)
     targets = some_targets(rng, model, 1)
     vectors = gauss(rng, 2, model.cfg.d_model, dtype=torch.float32)
     tokens, mask = left_padded(rows)
@@ -697,7 +697,10 @@ def test_texts_of_a_padded_batch_keep_their_own_derivatives(student, model, rng)
 )
 def test_several_targets_are_one_event(student, model, rng):
     [row] = some_texts(rng, 1)
-    layer, targets = draw(rng, 1, model.cfg.n_layers - 1), some_targets(rng, model, draw(rng, 4, 9))
+    layer, targets = (
+        draw(rng, 1, -1 + model.cfg.n_layers),
+        some_targets(rng, model, draw(rng, 4, 9)),
+    )
     vectors = gauss(rng, 2, model.cfg.d_model, dtype=torch.float32)
     tokens, mask = left_padded([row])
     value = student.sensitivities(student.model, tokens, mask, pre(layer), targets, vectors)
@@ -715,7 +718,7 @@ def test_the_gradient_is_taken_at_the_hook_point(student, model, rng):
     targets = some_targets(rng, model, 1)
     vectors = gauss(rng, 2, model.cfg.d_model, dtype=torch.float32)
     tokens, mask = left_padded([row])
-    last = model.cfg.n_layers - 1
+    last = -1 + model.cfg.n_layers
     for layer in (0, last - 1):
         name = f"blocks.{layer}.hook_resid_post"
         value = student.sensitivities(student.model, tokens, mask, name, targets, vectors)
