@@ -5,7 +5,7 @@ demo: setup  ## grade the example class in a scratch course folder
 	.venv/bin/autograder demo
 
 test: setup-test  ## run all tests
-	.venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 build: setup  ## make assignments/ and the solution notebooks from solutions/*.py
 	.venv/bin/autograder build

@@ -7,7 +7,9 @@ import copy
 import pytest
 from autograder.build import read_source
 from autograder.course import load_course
+from jupyter_client.manager import start_new_kernel
 from nbclient import NotebookClient
+from nbformat.v4 import new_code_cell
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen3Config
 
 COURSE = load_course()
@@ -34,9 +36,19 @@ def other_model(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def kernel():
+    """One kernel for all notebooks, emptied between them: what takes long to import stays."""
+    manager, client = start_new_kernel(kernel_name="python3")
+    yield manager
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)
+
+
 @pytest.mark.parametrize("assignment", COURSE.assignments.values(), ids=list(COURSE.assignments))
-def test_every_cell_runs_on_a_random_qwen3(assignment, other_model):
+def test_every_cell_runs_on_a_random_qwen3(assignment, other_model, kernel):
     notebook = copy.deepcopy(read_source(COURSE, assignment))
     (choice,) = [cell for cell in notebook.cells if cell.source.startswith('MODEL = "tiny"')]
     choice.source = f"MODEL = {str(other_model)!r}"
-    NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+    notebook.cells.insert(0, new_code_cell("%reset -f"))
+    NotebookClient(notebook, km=kernel, timeout=300).execute()

@@ -155,6 +155,17 @@ def test_a_wrong_answer_must_lose_under_every_draw(course):
     assert [p for p in problems if "double_even" in p and "of 8 draws" in p]
 
 
+def test_a_score_that_depends_on_the_draw_is_told_with_the_test_that_decides(course):
+    lucky = "2 * x if x > 0 and x % 2 == 0 else 0"
+    bank(course, "double_lucky", WRONG.format("Right for even x above 0.", lucky))
+    report = validated(course, replace(FEW, wrong_seeds=8))
+    assert report.passed
+    [unsteady] = report.unsteady
+    assert "double_lucky" in unsteady
+    assert unsteady.endswith("draws: test_doubles_a_positive_number")
+    assert f"luck decides    {unsteady}" in report.text()
+
+
 def test_each_draw_of_a_wrong_answer_or_mutant_has_a_process_of_its_own(course):
     grader = Grader(course)
     validated(course, replace(FEW, seeds=25, wrong_seeds=4), grader)

@@ -40,10 +40,14 @@ WARM_IF_THERE = (
     "ipywidgets",
     "stack_data",
     "pygments.formatters.terminal256",
+)
+WARM_FOR_A_MODEL = (
+    "transformers",
+    "transformer_lens",
+    "safetensors.torch",
     "sklearn.linear_model",
     "sklearn.svm",
 )
-WARM_FOR_A_MODEL = ("transformers", "transformer_lens", "safetensors.torch")
 LEFT_COLD = (".cli", ".train", ".__main__")  # what notebooks do not import
 
 

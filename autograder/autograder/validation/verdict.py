@@ -23,6 +23,7 @@ class Report:
     draws: how many draws right answers, wrong answers and mutants were tried under. certain:
     mutants dropped because they compile to the solution's code; equivalent: survivors that no test
     could tell from it; survivors: all that lost nothing in some draw, by label, with their reasons.
+    unsteady: wrong answers whose score depends on the draw: luck decides between two students.
     """
 
     assignment: str
@@ -34,6 +35,7 @@ class Report:
     kept: list[str] = field(default_factory=list)
     wrong: int = 0
     killed: list[str] = field(default_factory=list)
+    unsteady: list[str] = field(default_factory=list)
     mutants_made: int = 0
     mutants: int = 0
     mutants_killed: int = 0
@@ -71,6 +73,7 @@ class Report:
             f"{len(self.survivors)} survive, {self.equivalent} of them equivalent: "
             f"kill rate {_percent(self.mutants_killed, self.mutants - self.equivalent)}",
         ]
+        lines += [f"  luck decides    {what}" for what in self.unsteady]
         lines += [f"  problem: {problem}" for problem in self.problems]
         if self.unexplained:
             lines.append("  strengthen the hidden tests, or give a reason in survivors.toml:\n")
@@ -107,6 +110,8 @@ def judge_mistake(mistake: Mistake, results: Sequence[Result], report: Report) -
         report.problems.append(f"{mistake.label} loses nothing in {mistake.task} under {draws}")
     elif mistake.loses:
         report.killed.append(mistake.path.stem)
+        if unsteady := _unsteady(mistake, results):
+            report.unsteady.append(unsteady)
     elif lost:
         where = "; ".join(f"{task}: {', '.join(failed)}" for task, failed in lost.items())
         report.problems.append(f"{mistake.label} is right but loses points in {where}")
@@ -161,6 +166,19 @@ def _note_ungraded(label: str, results: Sequence[Result], report: Report) -> boo
     if failed:
         report.problems.append(f"{label} was not graded: {failed[0]}")
     return bool(failed)
+
+
+def _unsteady(mistake: Mistake, results: Sequence[Result]) -> str:
+    """Which scores a wrong answer gets, and the tests that decide, where the draw matters."""
+    scores, failed = [], []
+    for task in (t for result in results for t in result.tasks if t.task == mistake.task):
+        scores.append(round(task.score, 6))
+        failed.append({test.name for test in task.tests if not test.passed})
+    if len(set(scores)) < 2:
+        return ""
+    deciding = sorted(set.union(*failed) - set.intersection(*failed))
+    each = ", ".join(f"{score:g} in {scores.count(score)}" for score in sorted(set(scores)))
+    return f"{mistake.label} gets {each} draws: {', '.join(deciding)}"
 
 
 def _lost(results: Sequence[Result]) -> dict[str, list[str]]:

@@ -306,19 +306,25 @@ def test_doubles_text(student):
                 notebook.close()
 
     def leaving(self, student: str) -> str:
-        """Every byte that leaves the grader about one student, and about the class as it is now.
-
-        One student's: feedback page and graded notebook. The class's: ledger and logs, the report
-        with names and similar pairs, all tables and LMS files, the packed pages (but the good
-        student's own, which holds her own text), and what the commands that made them print.
-        """
+        """Every byte that leaves the grader about one student, its ledger and logs included."""
         folder = self.real.folder
         places = [folder.feedback / student, folder.autograded / student]
         files = [path for place in places for path in place.rglob("*") if path.is_file()]
         files += [folder.ledger, *(folder.root / "logs").rglob("*.log")]
         files += list(self.strict.folder.glob("log"))
-        files += class_files(folder, ASSIGNMENT, self.scratch)
-        return "\n".join(bytes_of(path, GOOD).decode("utf-8", "replace") for path in files)
+        return _text_of(files)
+
+    def leaving_together(self) -> str:
+        """Every byte that leaves about the class as it is now.
+
+        The report with names and similar pairs, all tables and LMS files, the packed pages (but the
+        good student's own, which holds her own text), and what the commands that made them print.
+        """
+        return _text_of(class_files(self.real.folder, ASSIGNMENT, self.scratch))
+
+
+def _text_of(files: list[Path]) -> str:
+    return "\n".join(bytes_of(path, GOOD).decode("utf-8", "replace") for path in files)
 
 
 def open_to_all(folder: Path) -> None:

@@ -47,8 +47,11 @@ def test_with_its_defence_off_the_same_notebook_succeeds(arena: Arena, attack: A
     assert arena.control(attack).seen["gained"]
 
 
-def test_what_leaves_holds_the_report_every_table_and_every_page(arena: Arena) -> None:
-    leaving = arena.leaving(GOOD)
+def test_nothing_secret_leaves_with_the_report_any_table_or_any_page_of_all_of_them(
+    arena: Arena,
+) -> None:
+    leaving = arena.leaving_together()
+    assert leaked(arena.secrets, leaving) == ""
     for sign in (
         "Class report, A toy course",
         "submissions that are alike",
