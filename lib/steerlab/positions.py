@@ -77,12 +77,14 @@ def parse_positions(positions: Positions) -> str | tuple[int, ...]:
 class PositionTracker:
     """Knows, during each forward pass, which of its tokens are steered.
 
-    `mask` is [batch, n_new] for the tokens of the pass under way.
+    `mask` is [batch, n_new] for the tokens of the pass under way; `steers` says whether it is true
+    somewhere, `everywhere` whether nowhere false.
     """
 
     def __init__(self, positions: str | tuple[int, ...]):
         self.positions = positions
         self.mask: Bool[Tensor, "batch n_new"] | None = None
+        self.steers = self.everywhere = False
         self.forget()
 
     def forget(self) -> None:
@@ -104,6 +106,9 @@ class PositionTracker:
             )
         real, absolute = _absolute_positions(tokens, offset, kwargs)
         self.mask = real & self._wanted(tokens, offset, absolute, real)
+        # Once a pass, for all hooks: most passes with a cache steer every row or none.
+        self.everywhere = bool(self.mask.all())
+        self.steers = self.everywhere or bool(self.mask.any())
 
     def _wanted(self, tokens: Tensor, offset: int, absolute: Tensor, real: Tensor) -> Tensor:
         if isinstance(self.positions, tuple):

@@ -110,8 +110,7 @@ def _masked(name: str, intervention: Intervention, tracker: PositionTracker) -> 
         mask = tracker.mask
         if mask is None or resid.shape[:2] != mask.shape:
             raise ValueError(f"{name} does not hold one vector per token; steer at another hook")
-        mask = mask.to(resid.device)
-        if not mask.any():
+        if not tracker.steers:
             return None
         version = None if resid.is_inference() else resid._version
         steered = intervention(resid)
@@ -128,7 +127,9 @@ def _masked(name: str, intervention: Intervention, tracker: PositionTracker) -> 
                 f"{name}: the intervention changed its input in place; return a new tensor "
                 "(resid + delta, not resid += delta)"
             )
-        where = mask.reshape(*mask.shape, *[1] * (resid.ndim - 2))
+        if tracker.everywhere:
+            return steered.to(resid)
+        where = mask.to(resid.device).reshape(*mask.shape, *[1] * (resid.ndim - 2))
         return torch.where(where, steered.to(resid), resid)
 
     return hook_fn

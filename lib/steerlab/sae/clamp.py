@@ -67,15 +67,16 @@ class ClampFeatures:
     ) -> Float[Tensor, "batch pos d_model"]:
         rows, bias, threshold, decoder, alpha = self._on(resid.device)
         x_in, scale, _ = self.sae.read(resid)
-        x_in = x_in.to(rows.dtype)
         if self.sae.activation == "topk":
             # Whether a latent is among the k largest depends on all of them.
             code = self.sae.activate(self.sae.pre_activations(resid))
             now = code[..., list(self.values)].to(rows.dtype)
         else:
-            pre = x_in @ rows.T + bias
-            now = pre.relu() * (pre > threshold)
-        step = (alpha - now) @ decoder * scale
+            pre = torch.nn.functional.linear(x_in.to(rows.dtype), rows, bias)
+            now = pre * (pre > threshold)
+        step = (alpha - now) @ decoder
+        if isinstance(scale, Tensor):
+            step = step * scale
         return resid + step.to(resid.dtype)
 
     def _on(self, device: torch.device) -> tuple[Tensor, ...]:
@@ -90,7 +91,7 @@ class ClampFeatures:
             rows, bias = move(sae.W_enc[:, features].T), move(sae.b_enc[features])
             if sae.apply_b_dec_to_input:
                 bias = bias - rows @ move(sae.b_dec)
-            threshold = sae.threshold[features] if sae.threshold is not None else 0 * bias
+            threshold = 0 * bias if sae.threshold is None else sae.threshold[features].clamp(min=0)
             alpha = torch.tensor([float(self.values[i]) for i in features])
             self._rows[device] = tuple(
                 map(move, (rows, bias, threshold, sae.W_dec[features], alpha))
