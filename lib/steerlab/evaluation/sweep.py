@@ -82,7 +82,13 @@ def run_sweep(
     cells = planned_cells(plan)
     store.check_same_model(measures["margin"])
     todo = [cell for cell in cells if cell not in store.result.cells]
-    bar = tqdm(total=len(cells), initial=len(cells) - len(todo), disable=not progress, unit="cell")
+    bar = tqdm(
+        total=len(cells),
+        initial=len(cells) - len(todo),
+        disable=not progress,
+        unit="cell",
+        mininterval=1,
+    )
     with bar:
         for cell in todo:
             bar.set_description(f"{cell.measure} {cell.direction} α={cell.alpha:g}", refresh=False)

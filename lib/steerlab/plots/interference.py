@@ -70,8 +70,12 @@ def interference_overlay(
     for ax, family in zip(axes[0], columns, strict=True):
         chosen = guess == family
         title = f"{family} controls" if family else ""
-        ax.set_title(
-            f"{title} (your prediction)" if chosen else title,
+        ax.annotate(
+            f"{title}\n(your prediction)" if chosen else title,
+            (0.5, 1.14),
+            xycoords="axes fraction",
+            ha="center",
+            va="bottom",
             fontsize=10,
             color=GUESS if chosen else "black",
         )
@@ -108,6 +112,9 @@ def _overlay(ax: Any, points: Sequence[Point], family: str) -> None:
         low, mean, high = (base + floats([c[key] for c in at]) for key in ("low", "mean", "high"))
         ax.fill_between(alphas, low, high, color=colour, alpha=0.25, lw=0)
         ax.plot(alphas, mean, "--", color=colour, lw=1)
+    most = max((p["controls"].get(family, {}).get("n", 0) for p in points), default=0)
+    counts = f"{points[0]['n_prompts']} prompts" + (f", {most} controls" if family else "")
+    ax.set_title(counts, loc="left", fontsize=7, color=NEUTRAL, pad=2)
     values = floats([p["value"] for p in points])
     low, high = (floats([p["value_interval"][i] for p in points]) for i in (0, 1))
     spread = np.maximum([values - low, high - values], 0)
@@ -159,6 +166,7 @@ def effect_by_price(
                 )
         ax.axhline(0, color=NEUTRAL, lw=0.7, ls=":")
         ax.set_xscale("log")
+        ax.margins(x=0.12, y=0.12)  # room for the strengths written beside the points
         ax.set_title(f"dose {'above' if sign > 0 else 'below'} 0", fontsize=10)
         ax.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel(ylabel)
