@@ -28,7 +28,7 @@ def points(values, families=("isotropic", "shuffled-label")):
             "value": value,
             "value_interval": [None, None] if value is None else [value - 0.1, value + 0.2],
             "n_prompts": 80,
-            "controls": {} if alpha == 0 else {family: BANDS for family in families},
+            "controls": {} if alpha == 0 else dict.fromkeys(families, BANDS),
         }
         for alpha, value in zip((-1.0, 0.0, 1.0), values, strict=True)
     ]
