@@ -111,6 +111,8 @@ def add_command(commands: Any) -> None:
 
 def evaluate(arguments: argparse.Namespace) -> int:
     """Run the command. Exit code 0: done; 1: interrupted or out of space; 2: wrong usage."""
+    from steerlab.hub import ModelUnavailable
+
     try:
         settings = read_settings(arguments)
         return _run(settings, plots=not arguments.no_plots)
@@ -122,7 +124,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
         rest = "; make room, and the same command goes on from here" if out_of_space else ""
         print(f"steerlab evaluate: {error}{rest}", file=sys.stderr)
         return 1 if out_of_space else 2
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, ModelUnavailable) as error:
         print(f"steerlab evaluate: {error}", file=sys.stderr)
         return 2
 

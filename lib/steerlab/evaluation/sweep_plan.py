@@ -197,7 +197,7 @@ def plan_sweep(
         raise ValueError(
             "name one thing to add: a feature (with an sae), a direction, or an intervention"
         )
-    everything = _prompts(prompts, settings.topics)
+    everything = _prompts(prompts, settings.prompt_set)
     judging = tuple(p for p in everything if p.split == "evaluation")
     choosing = {
         kind: [p.text for p in everything if p.split == "selection" and p.kind == kind]
@@ -315,12 +315,10 @@ def _unit(vector: Tensor, model: TransformerBridge) -> Float[Tensor, " d_model"]
 
 
 def _prompts(
-    prompts: str | os.PathLike[str] | Sequence[Prompt] | None, corpus: str
+    prompts: str | os.PathLike[str] | Sequence[Prompt] | None, readable: str
 ) -> list[Prompt]:
-    if prompts is None:
-        return interference_prompts("concepts" if corpus == "concepts" else "english")
-    if isinstance(prompts, str | os.PathLike):
-        return interference_prompts(prompts)
+    if prompts is None or isinstance(prompts, str | os.PathLike):
+        return interference_prompts(prompts or readable)
     return list(prompts)
 
 
