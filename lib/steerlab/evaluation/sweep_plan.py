@@ -183,7 +183,8 @@ def plan_sweep(
     or an index of yours.
 
     alphas: doses; 0 joins them. prompts: a set or file for `interference_prompts`, or prompts;
-    by default what the model can read. limit: at most so many of each kind judge. n_controls: of each family; decoder rows need an autoencoder.
+    by default what the model can read. limit: at most so many of each kind judge. n_controls: of
+    each family; decoder rows need an autoencoder.
     options: further fields of `SweepPlan`.
 
     Raises ValueError for none or several of the three, a feature that the model or the prompts do
