@@ -94,6 +94,11 @@ class CourseSettings:
         return self.prompts[0]
 
     @property
+    def prompt_set(self) -> str:
+        """Which prompts measure interference in it (see `steerlab.data.prompts`)."""
+        return "concepts" if self.topics == "concepts" else "english"
+
+    @property
     def layers(self) -> tuple[int, ...]:
         """Every layer of the model, from 0."""
         return tuple(range(self.n_layers))

@@ -9,6 +9,7 @@ from steerlab.plots.clamping import (
     steering_by_sparsity,
     switched_off,
 )
+from steerlab.plots.interference import effect_by_price, interference_overlay
 from steerlab.plots.mean_diff import (
     bos_angle,
     both_ways,
@@ -35,10 +36,12 @@ __all__ = [
     "control_rows",
     "cosine_maps",
     "dose_sweep",
+    "effect_by_price",
     "feature_quality",
     "form_cost",
     "frontier",
     "histograms",
+    "interference_overlay",
     "methods_by_dose",
     "recovered_directions",
     "steering_by_sparsity",

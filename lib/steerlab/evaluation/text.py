@@ -95,21 +95,32 @@ def mean_fluency(
 
     Raises ValueError for no completions, or while any hook hangs on the model.
     """
-    check_unhooked(model, "fluency")
     if not completions:
         raise ValueError("no completions to measure")
+    each = completion_fluency(model, completions, batch_size=batch_size)
+    return Fluency(
+        nll=_mean(one.nll for one in each),
+        distinct2=_mean(one.distinct2 for one in each),
+        repeated=_mean(one.repeated for one in each),
+        n_tokens=sum(one.n_tokens for one in each),
+    )
+
+
+def completion_fluency(
+    model: TransformerBridge, completions: Sequence[Completion], *, batch_size: int = 32
+) -> list[Fluency]:
+    """Fluency of each completion. Raises ValueError while any hook hangs on the model."""
+    check_unhooked(model, "fluency")
     nlls: list[float | None] = []
     for start in range(0, len(completions), batch_size):
         some = completions[start : start + batch_size]
         nlls += _nll_per_token(
             model, [list(c.prompt_tokens) for c in some], [list(c.tokens) for c in some]
         )
-    return Fluency(
-        nll=_mean(nlls),
-        distinct2=_mean(distinct_2(c.tokens) for c in completions),
-        repeated=_mean(repeated_share(c.tokens) for c in completions),
-        n_tokens=sum(len(c.tokens) for c in completions),
-    )
+    return [
+        Fluency(nll, distinct_2(c.tokens), repeated_share(c.tokens), len(c.tokens))
+        for nll, c in zip(nlls, completions, strict=True)
+    ]
 
 
 def usable(steered: Fluency, unsteered: Fluency) -> bool:
