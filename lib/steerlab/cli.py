@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from steerlab.commands import collect, find, steer, train
 from steerlab.handin import check_notebook
 
 
@@ -20,7 +21,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     check.add_argument("notebook", metavar="NOTEBOOK", help="path of the .ipynb file")
     _add_convert(commands)
+    collect.add_to(commands)
+    train.add_to(commands)
+    find.add_to(commands)
+    steer.add_to(commands)
     arguments = parser.parse_args(argv)
+    if hasattr(arguments, "run"):
+        return int(arguments.run(arguments))
     if arguments.command == "convert":
         return _convert(arguments)
     return _check(arguments.notebook)
