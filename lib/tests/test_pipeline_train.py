@@ -122,26 +122,36 @@ def test_a_worker_killed_in_mid_run_ends_at_the_same_place(data, tmp_path):
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "parted"))
 
 
-def process(number, port, options):
+def process(number, ports, options):
     os.environ |= {"RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": "2",
-                   "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}  # fmt: skip
+                   "MASTER_ADDR": "127.0.0.1"}  # fmt: skip
     torch.set_num_threads(1)
-    for each in options:
+    for port, each in zip(ports, options, strict=True):
+        os.environ["MASTER_PORT"] = str(port)
         train_shards(each)
+
+
+def free_ports(n):
+    held = [socket.socket() for _ in range(n)]
+    for each in held:
+        each.bind(("127.0.0.1", 0))
+    found = [each.getsockname()[1] for each in held]
+    for each in held:
+        each.close()
+    return found
 
 
 def test_two_processes_give_the_curve_of_one_with_the_doubled_batch(data, tmp_path):
     kinds = ("topk", "relu", "jumprelu")
     pairs = [config(data, tmp_path / f"two-{a}", activation=a, resample_every=7) for a in kinds]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    ports = free_ports(len(pairs))
     fork = multiprocessing.get_context("fork")
-    workers = [fork.Process(target=process, args=(i, port, pairs)) for i in range(2)]
+    workers = [fork.Process(target=process, args=(i, ports, pairs), daemon=True) for i in range(2)]
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(120)
+        worker.join(60)
+        worker.kill()
     assert [worker.exitcode for worker in workers] == [0, 0]
     for pair in pairs:
         out = tmp_path / f"one-{pair.activation}"

@@ -91,19 +91,21 @@ class Stream:
 
 def _cut(parts: Iterator[Tensor], size: int) -> Iterator[Tensor]:
     """The same rows in pieces of `size`, the last one shorter."""
-    held: list[Tensor] = []
+    held: Tensor | None = None
     have = 0
     for part in parts:
         while len(part):
+            if held is None:
+                held = part.new_empty(size, part.shape[1])
             taken = part[: size - have]
-            held.append(taken)
+            held[have : have + len(taken)] = taken
             have += len(taken)
             part = part[len(taken) :]
             if have == size:
-                yield torch.cat(held)
-                held, have = [], 0
-    if held:
-        yield torch.cat(held)
+                yield held
+                held, have = None, 0
+    if held is not None:
+        yield held[:have]
 
 
 def _ahead(
