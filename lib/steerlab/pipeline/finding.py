@@ -21,6 +21,7 @@ from steerlab.pipeline.endpoint import Endpoint, EndpointError, Garbage, detecti
 from steerlab.pipeline.errors import PipelineError, disk_trouble
 from steerlab.pipeline.firings import (
     Firings,
+    check_shards_fit,
     concept_areas,
     context_at,
     feature_contexts,
@@ -82,6 +83,7 @@ def find_features(
     an endpoint that does not answer (labels until then are kept), and a disk that is full.
     """
     shards = data if isinstance(data, Shards) else Shards(data)
+    check_shards_fit(sae, shards)
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)

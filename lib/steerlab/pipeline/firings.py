@@ -82,7 +82,7 @@ def gather_firings(
     report is called with the rows done. Raises PipelineError for shards without tokens, or of
     another hook point, width or model than the autoencoder's.
     """
-    _check_fit(sae, shards)
+    check_shards_fit(sae, shards)
     at_once = max(1, CODE_BYTES // (4 * sae.d_sae))
     features, rows, strengths = [], [], []
     beside: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -111,7 +111,8 @@ def gather_firings(
     )  # fmt: skip
 
 
-def _check_fit(sae: SAE, shards: Shards) -> None:
+def check_shards_fit(sae: SAE, shards: Shards) -> None:
+    """Raise PipelineError for shards of another width, hook point or model than the autoencoder's."""
     if shards.d_model != sae.d_in:
         raise PipelineError(
             f"the shards at {shards.place} are {shards.d_model} wide, but the autoencoder reads "
