@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from steerlab.commands import explained
 
@@ -88,7 +89,7 @@ def _steer(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _labels(sae: str, given: str | None):
+def _labels(sae: str, given: str | None) -> Any:
     """Labels from a file, beside a run, or of an autoencoder that ships; None where there are none."""
     from pathlib import Path
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from steerlab.commands import explained
@@ -68,8 +69,6 @@ def configuration(arguments: argparse.Namespace) -> TrainConfig:
 
     Raises PipelineError for an unknown key or a value that makes no sense.
     """
-    from pathlib import Path
-
     flags: dict[str, Any] = {
         name: getattr(arguments, name)
         for name in option_kinds()
@@ -82,8 +81,7 @@ def configuration(arguments: argparse.Namespace) -> TrainConfig:
         values, where = read_yaml(path), str(path)
     else:
         values, where = {}, "the command line"
-    config: TrainConfig = TrainConfig.from_mapping(values | flags, str(where))
-    return config
+    return TrainConfig.from_mapping(values | flags, str(where))
 
 
 def _train(arguments: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from steerlab.pipeline.errors import PipelineError, one_line
 
@@ -91,12 +91,12 @@ class TrainConfig:
             raise PipelineError(f"epochs is {self.epochs}; expected more than 0")
 
     @classmethod
-    def named(cls, name: str, **changes: Any) -> TrainConfig:
+    def named(cls, name: str, **changes: Any) -> Self:
         """One of the shipped configurations, "8k" to "1m", with some values changed."""
         return cls.from_mapping(read_yaml(name) | changes, f"the configuration {name!r}")
 
     @classmethod
-    def from_mapping(cls, values: Mapping[str, Any], where: str = "the configuration") -> Any:
+    def from_mapping(cls, values: Mapping[str, Any], where: str = "the configuration") -> Self:
         """Checked values. Raises PipelineError for an unknown key or a value of the wrong kind."""
         kinds = typing.get_type_hints(cls)
         return cls(**{key: _checked(key, value, kinds, where) for key, value in values.items()})
