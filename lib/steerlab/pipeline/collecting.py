@@ -161,8 +161,8 @@ class _Collection:
     def run(self, source: TextSource) -> None:
         for number, first, last in self._gaps():
             texts = source.read(first)
-            while not self._enough():
-                # Inside a gap several shards may be missing; the end of the last is known.
+            # Inside a gap several shards may be missing; it is filled whatever was asked for.
+            while last is not None or not self._enough():
                 following = self._shard(number, texts, first, last)
                 if following is None and last is not None:
                     raise PipelineError(
