@@ -23,6 +23,7 @@ _HELP = {
     "steps": "steps of Adam; without it --epochs counts",
     "epochs": "times through the data",
     "batch_size": "residuals a step, in each process",
+    "accumulate": "parts that a batch is taken in, for less memory",
     "warm_up": "share of the steps over which λ grows",
     "decay": "share of the steps over which the learning rate falls",
     "resample_every": "steps between resamplings of dead latents",

@@ -38,11 +38,12 @@ class TrainConfig:
 
     data: folder of shards; column: their column, where that is not clear. out: folder of the run.
     steps: of Adam, or None for `epochs` times through the data. batch_size: residuals a step in
-    each process. What follows is as in `steerlab.sae.Recipe`: activation ("relu", "topk",
-    "jumprelu"), d_sae, k, sparsity (λ, growing over the share `warm_up` of all steps),
-    learning_rate (falling to 0 over the last share `decay`), resample_every (steps between
-    resamplings of dead latents, whose moments Adam forgets). window: residuals shuffled among each
-    other; None is 128 MB of them. hook_name, model_name: where shards of another maker come from.
+    each process, taken in `accumulate` equal parts. What follows is as in `steerlab.sae.Recipe`:
+    activation ("relu", "topk", "jumprelu"), d_sae, k, sparsity (λ, growing over the share
+    `warm_up` of all steps), learning_rate (falling to 0 over the last share `decay`),
+    resample_every (steps between resamplings of dead latents, whose moments Adam forgets). window:
+    residuals shuffled among each other; None is 128 MB of them. hook_name, model_name: where shards
+    of another maker come from.
     checkpoint_every: steps; `keep` of the checkpoints stay. wandb_project: log to Weights & Biases.
 
     Raises PipelineError for a value that makes no sense.
@@ -57,6 +58,7 @@ class TrainConfig:
     steps: int | None = None
     epochs: float = 1.0
     batch_size: int = 4096
+    accumulate: int = 1
     learning_rate: float = 2e-4
     warm_up: float = 0.2
     decay: float = 0.2
@@ -80,13 +82,19 @@ class TrainConfig:
     wandb_entity: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("d_sae", "batch_size", "k", "checkpoint_every", "keep", "measure_every"):
+        for name in ("d_sae", "batch_size", "accumulate", "k", "checkpoint_every", "keep",
+                     "measure_every"):  # fmt: skip
             if getattr(self, name) < 1:
                 raise PipelineError(f"{name} is {getattr(self, name)}; expected at least 1")
         for name in ("steps", "window", "resample_every"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise PipelineError(f"{name} is {value}; expected at least 1, or nothing")
+        if self.batch_size % self.accumulate:
+            raise PipelineError(
+                f"batch_size {self.batch_size} does not fall into {self.accumulate} equal parts "
+                "(accumulate)"
+            )
         if not self.epochs > 0:
             raise PipelineError(f"epochs is {self.epochs}; expected more than 0")
 

@@ -34,8 +34,8 @@ from steerlab.sae.parallel import processes
 from steerlab.sae.training import Progress, Recipe, Trainer
 
 DEAD_AFTER = 100_000  # residuals without firing
-# What may change between the parts of a run without changing where it ends.
-_FREE = ("out", "data", "device", "checkpoint_every", "keep", "measure_every",
+# What may change between the parts of a run without changing where it ends, but for rounding.
+_FREE = ("out", "data", "device", "accumulate", "checkpoint_every", "keep", "measure_every",
          "wandb_project", "wandb_name", "wandb_entity")  # fmt: skip
 STATE, WEIGHTS = "state.json", "trainer.safetensors"
 
@@ -129,7 +129,9 @@ class _Run:
         except ValueError as error:
             raise PipelineError(str(error)) from None
         scale = shards.norm_factor
-        self.trainer = Trainer(recipe, shards.d_model, scale, shards.mean * scale, device)
+        self.trainer = Trainer(
+            recipe, shards.d_model, scale, shards.mean * scale, device, config.accumulate
+        )
         self.stream = Stream(
             shards, config.batch_size, config.seed, config.window, self.process, self.processes
         )

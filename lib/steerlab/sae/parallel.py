@@ -8,6 +8,8 @@ everything is the identity.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 import torch.distributed as dist
 from jaxtyping import Float
@@ -25,6 +27,13 @@ def processes() -> tuple[int, int]:
 def averaging(module: nn.Module) -> nn.Module:
     """The module with gradients averaged over all processes."""
     return module if processes()[1] == 1 else DistributedDataParallel(module)
+
+
+def gradients_stay_here(module: nn.Module, *, until_last: bool) -> AbstractContextManager[None]:
+    """A block whose gradients are added up in this process and averaged in a later one."""
+    if until_last and isinstance(module, DistributedDataParallel):
+        return module.no_sync()
+    return nullcontext()
 
 
 def summed(value: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ from torch import Tensor
 from steerlab.sae.dictionary import Dictionary
 from steerlab.sae.files import plain_name
 from steerlab.sae.model import SAE, Activation, check_residuals
-from steerlab.sae.parallel import averaging, gathered, summed
+from steerlab.sae.parallel import averaging, gathered, gradients_stay_here, summed
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,10 @@ class Trainer:
 
     scale: brings residuals to E‖x‖ = √d. `step` takes scaled residuals. Where torch.distributed
     runs, each process calls `step` with its part of the batch, equally many rows each, and all end
-    with the weights that one process gets from the whole batch.
+    with the weights that one process gets from the whole batch. accumulate: equal parts that a
+    batch is taken in, one after the other, for less memory. n processes do to the last bit what
+    one does in n parts; where the whole batch is one part, sums are rounded otherwise, and a TopK
+    that hangs on the last bit may be decided otherwise.
     """
 
     recipe: Recipe
@@ -123,6 +126,7 @@ class Trainer:
     scale: float
     centre: Float[Tensor, " d_in"] | None = None
     device: str | torch.device = "cpu"
+    accumulate: int = 1
     steps_done: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
@@ -141,18 +145,34 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.learning_rate_at(number)
         dead = self.silent > recipe.silent_steps if recipe.activation == "topk" else None
-        loss, error, fired, count = self.loss(x, recipe.sparsity_at(number), dead)
         self.optimizer.zero_grad()
-        loss.backward()
+        loss, error, fired, count = self._gradients(x, dead)
         self.optimizer.step()
-        self.silent = torch.where(summed(fired.long()) > 0, 0, self.silent + 1)
+        self.silent = torch.where(summed(fired) > 0, 0, self.silent + 1)
         self.steps_done += 1
         every = recipe.resample_every
         if every and self.steps_done % every == 0 and self.steps_done < recipe.steps:
             self._resample(gathered(x), self.silent >= every)
         if not measure:
             return None
-        return _progress(number, x, loss.detach(), error.detach(), count)
+        return _progress(number, x, loss, error, count)
+
+    def _gradients(self, x: Tensor, dead: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Set the gradients of a batch: (loss, error, how often each latent fired in parts, firings)."""
+        parts = self.accumulate
+        if len(x) % parts:
+            raise ValueError(f"{len(x)} residuals do not fall into {parts} equal parts")
+        sparsity = self.recipe.sparsity_at(self.steps_done)
+        losses, errors, fired, counts = [], [], torch.zeros_like(self.silent), []
+        for number, rows in enumerate(x.tensor_split(parts), start=1):
+            with gradients_stay_here(self.loss, until_last=number < parts):
+                loss, error, here, count = self.loss(rows, sparsity, dead)
+                (loss / parts).backward()
+            losses.append(loss.detach())
+            errors.append(error.detach())
+            counts.append(count)
+            fired = fired + here
+        return torch.stack(losses).mean(), torch.cat(errors), fired, torch.stack(counts).sum()
 
     def finish(self) -> SAE:
         """The autoencoder as it is now, for unscaled residuals."""
