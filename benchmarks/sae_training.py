@@ -53,7 +53,7 @@ def environment(folder: Path, package: str) -> Path:
     # The same torch for all: a comparison of trainers, not of builds.
     (site / "ours.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
     python = folder / "bin" / "python"
-    command = [python, "-m", "pip", "install", "--quiet", package]
+    command = [str(python), "-m", "pip", "install", "--quiet", package]
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     if made.returncode != 0:
         raise SystemExit(f"{package} cannot be installed here:\n{made.stderr[-2000:]}")

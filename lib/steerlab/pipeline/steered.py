@@ -97,15 +97,20 @@ def steer_feature(
             value = coefficient_at(
                 dose_at, settings.dose if dose is None else dose, reference or 1.0
             )
-    options = {
-        "max_new_tokens": max_new_tokens or settings.max_new_tokens,
-        "temperature": temperature,
-        "seed": seed,
-        "mode": mode,
-    }
-    plain = generate(model, texts, **options)
+
+    def write() -> list[Completion]:
+        return generate(
+            model,
+            texts,
+            max_new_tokens=max_new_tokens or settings.max_new_tokens,
+            temperature=temperature,
+            seed=seed,
+            mode=mode or settings.mode,
+        )
+
+    plain = write()
     with steer(model, make(value), positions):
-        written = generate(model, texts, **options)
+        written = write()
     return Steered(
         number, label.concept if label else None, how, value, dose_at(value), reference,
         tuple(plain), tuple(written), mean_fluency(model, plain), mean_fluency(model, written),

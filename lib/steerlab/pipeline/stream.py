@@ -8,7 +8,7 @@ batch read what one process reads.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -45,7 +45,7 @@ class Stream:
         """Rows of a window."""
         return self.window or max(1, WINDOW_BYTES // (2 * self.shards.d_model))
 
-    def batches(self, start: int = 0) -> Iterator[Float[Tensor, "batch d_model"]]:
+    def batches(self, start: int = 0) -> Generator[Float[Tensor, "batch d_model"], None, None]:
         """This process's part of every batch from batch number `start` on."""
         whole = self.batch_size * self.processes
         epoch, row = divmod(start * whole, self.shards.rows)
