@@ -172,7 +172,12 @@ class Trainer:
             errors.append(error.detach())
             counts.append(count)
             fired = fired + here
-        return torch.stack(losses).mean(), torch.cat(errors), fired, torch.stack(counts).sum()
+        return (
+            torch.stack(losses).double().mean(),
+            torch.cat(errors),
+            fired,
+            torch.stack(counts).sum(),
+        )
 
     def finish(self) -> SAE:
         """The autoencoder as it is now, for unscaled residuals."""
