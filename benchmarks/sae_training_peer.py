@@ -55,7 +55,7 @@ def sae_lens(kind, d_in, x, *, sparse=False):
         sae = StandardTrainingSAE(
             StandardTrainingSAEConfig(d_in=d_in, d_sae=D_SAE, l1_coefficient=SPARSITY)
         )
-    config = SAETrainerConfig(10_000 * BATCH, BATCH, lr=LEARNING_RATE)
+    config = SAETrainerConfig(10_000 * BATCH, BATCH, lr=LEARNING_RATE, lr_end=LEARNING_RATE)
     trainer = SAETrainer(config, sae, data_provider=iter(()))
 
     def step(batch):
