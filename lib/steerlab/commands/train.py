@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,8 @@ def _train(arguments: argparse.Namespace) -> int:
     from steerlab.pipeline.runs import train_shards
 
     run = train_shards(config, resume=arguments.resume, progress=not arguments.quiet)
-    if run.history and (last := run.history[-1]):
+    if run.history and os.environ.get("RANK", "0") == "0":
+        last = run.history[-1]
         print(
             f"{run.folder}: {run.sae.extra_repr()}\n"
             f"at step {last.step + 1}: loss {last.loss:.4g}, FVU {last.fvu:.4f}, L0 {last.l0:.1f}, "
