@@ -24,7 +24,7 @@ from steerlab.sae import (
     match_concepts,
     recovery,
 )
-from steerlab.sae.scores import _percentiles
+from steerlab.sae.scores import percentiles
 
 HOOK = "blocks.1.hook_resid_pre"
 TEXTS = ["The movie was good and warm", "She counted the boats in the garden", "The soup was bad"]
@@ -77,7 +77,7 @@ def test_percentiles_stay_exact_where_millions_of_activations_come_before():
     latents = torch.repeat_interleave(torch.arange(2, dtype=torch.int32), count)
     strengths = torch.ones(len(latents))
     strengths[-11:] = torch.arange(11.0)
-    assert float(_percentiles(latents, strengths, count)[1]) == pytest.approx(9.99, abs=1e-4)
+    assert float(percentiles(latents, strengths, count)[1]) == pytest.approx(9.99, abs=1e-4)
 
 
 def test_predicting_the_mean_has_an_fvu_of_one_and_an_uncentred_fvu_would_not():

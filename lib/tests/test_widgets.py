@@ -11,9 +11,8 @@ import torch
 from steerlab.generation import generate
 from steerlab.hooks import check_unhooked
 from steerlab.settings import course_settings
-from steerlab.steering import AddVector, dose_of, steer
+from steerlab.steering import AddVector, coefficient_at, dose_of, steer
 from steerlab.widgets import SteeringExplorer
-from steerlab.widgets.methods import coefficient_at
 
 HOOK = "blocks.1.hook_resid_pre"
 FOR, AGAINST = ["a", "e", "i"], ["o", "u", "n"]

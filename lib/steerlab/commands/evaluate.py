@@ -91,7 +91,7 @@ SETTINGS: dict[str, Setting] = {
 }
 
 
-def add_command(commands: Any) -> None:
+def add_to(commands: Any) -> None:
     """Register `steerlab evaluate`."""
     parser = commands.add_parser(
         "evaluate",

@@ -144,6 +144,11 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         ) from None
 
 
+def plain_name(name: str) -> str:
+    """A tensor's name without the prefixes that `torch.compile` and DDP put before it."""
+    return name.replace("_orig_mod.", "").removeprefix("module.")
+
+
 def build_sae(
     config: Mapping[str, Any],
     weights: Mapping[str, Tensor],
@@ -160,7 +165,7 @@ def build_sae(
     fields, kept = _known_fields(config, where, set(ignore))
     activation, k = _activation(fields, where)
     dtype = dtype or _dtype(fields.get("dtype"), where)
-    tensors = {name: tensor.to(device, dtype) for name, tensor in weights.items()}
+    tensors = {plain_name(name): tensor.to(device, dtype) for name, tensor in weights.items()}
     wanted = {"W_enc", "b_enc", "W_dec", "b_dec"} | (
         {"threshold"} if activation == "jumprelu" else set()
     )

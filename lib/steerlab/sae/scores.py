@@ -70,11 +70,11 @@ def evaluate_sae(sae: SAE, x: Float[Tensor, "token d_model"]) -> Scores:
         dead=float((count == 0).float().mean()),
         n_tokens=len(x),
         rate=count / len(x),
-        p999=_percentiles(latents, strengths, count),
+        p999=percentiles(latents, strengths, count),
     )
 
 
-def _percentiles(latents: Tensor, strengths: Tensor, count: Tensor) -> Float[Tensor, " d_sae"]:
+def percentiles(latents: Tensor, strengths: Tensor, count: Tensor) -> Float[Tensor, " d_sae"]:
     """The 99.9th percentile of each latent's strengths, linearly interpolated."""
     order = torch.argsort(strengths)
     order = order[torch.argsort(latents[order], stable=True)]  # by latent, then by strength

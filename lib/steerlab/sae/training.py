@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +25,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from steerlab.sae.dictionary import Dictionary
+from steerlab.sae.files import plain_name
 from steerlab.sae.model import SAE, Activation, check_residuals
+from steerlab.sae.parallel import averaging, gathered, gradients_stay_here, summed
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,12 @@ class Trained:
 class Trainer:
     """Training step by step, for data that do not fit into memory; `train_sae` for those that do.
 
-    scale: brings residuals to E‖x‖ = √d. `step` takes scaled residuals.
+    scale: brings residuals to E‖x‖ = √d. `step` takes scaled residuals. Where torch.distributed
+    runs, each process calls `step` with its part of the batch, equally many rows each, and all end
+    with the weights that one process gets from the whole batch. accumulate: equal parts that a
+    batch is taken in, one after the other, for less memory. n processes do to the last bit what
+    one does in n parts; where the whole batch is one part, sums are rounded otherwise, and a TopK
+    that hangs on the last bit may be decided otherwise.
     """
 
     recipe: Recipe
@@ -119,6 +126,7 @@ class Trainer:
     scale: float
     centre: Float[Tensor, " d_in"] | None = None
     device: str | torch.device = "cpu"
+    accumulate: int = 1
     steps_done: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
@@ -128,6 +136,7 @@ class Trainer:
         self.optimizer = torch.optim.Adam(
             self.dictionary.parameters(), lr=self.recipe.learning_rate, fused=True
         )
+        self.loss = averaging(self.dictionary)
         self.silent = torch.zeros(self.recipe.d_sae, dtype=torch.long, device=self.device)
 
     def step(self, x: Float[Tensor, "token d_in"], *, measure: bool = False) -> Progress | None:
@@ -136,24 +145,92 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.learning_rate_at(number)
         dead = self.silent > recipe.silent_steps if recipe.activation == "topk" else None
-        loss, error, fired, count = self.dictionary(x, recipe.sparsity_at(number), dead)
         self.optimizer.zero_grad()
-        loss.backward()
+        loss, error, fired, count = self._gradients(x, dead)
         self.optimizer.step()
-        self.silent = torch.where(fired, 0, self.silent + 1)
+        self.silent = torch.where(summed(fired) > 0, 0, self.silent + 1)
         self.steps_done += 1
         every = recipe.resample_every
         if every and self.steps_done % every == 0 and self.steps_done < recipe.steps:
-            self._resample(x, self.silent >= every)
+            self._resample(gathered(x), self.silent >= every)
         if not measure:
             return None
-        spread = (x - x.mean(0)).square().sum()
-        fvu = error.detach().square().sum() / spread
-        return Progress(number, float(loss.detach()), float(fvu), float(count) / len(x))
+        return _progress(number, x, loss, error, count)
+
+    def _gradients(self, x: Tensor, dead: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Set the gradients of a batch: (loss, error, how often each latent fired in parts, firings)."""
+        parts = self.accumulate
+        if len(x) % parts:
+            raise ValueError(f"{len(x)} residuals do not fall into {parts} equal parts")
+        sparsity = self.recipe.sparsity_at(self.steps_done)
+        losses, errors, fired, counts = [], [], torch.zeros_like(self.silent), []
+        for number, rows in enumerate(x.tensor_split(parts), start=1):
+            with gradients_stay_here(self.loss, until_last=number < parts):
+                loss, error, here, count = self.loss(rows, sparsity, dead)
+                (loss / parts).backward()
+            losses.append(loss.detach())
+            errors.append(error.detach())
+            counts.append(count)
+            fired = fired + here
+        return (
+            torch.stack(losses).double().mean(),
+            torch.cat(errors),
+            fired,
+            torch.stack(counts).sum(),
+        )
 
     def finish(self) -> SAE:
         """The autoencoder as it is now, for unscaled residuals."""
         return self.dictionary.frozen().scaled(self.scale)
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that the next steps depend on, apart from recipe, scale and data, as tensors.
+
+        What is drawn at a step follows from the recipe's seed and the step's number, so that there
+        is no state of a random number generator to keep.
+        """
+        tensors = {"silent": self.silent, "steps_done": torch.tensor(self.steps_done)}
+        for name, parameter in self.dictionary.named_parameters():
+            tensors[f"parameter.{name}"] = parameter.detach()
+            for moment, value in self.optimizer.state.get(parameter, {}).items():
+                tensors[f"adam.{moment}.{name}"] = value
+        return tensors
+
+    @torch.no_grad()
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go on where `state` was taken: the next step is the same to the last bit.
+
+        Prefixes that `torch.compile` and DDP leave in names are taken off. Raises ValueError for
+        tensors that are missing, too many or of other shapes.
+        """
+        clean = {plain_name(name): tensor for name, tensor in tensors.items()}
+        parameters = dict(self.dictionary.named_parameters())
+        moments = ("step", "exp_avg", "exp_avg_sq")
+        shapes = {f"parameter.{name}": list(p.shape) for name, p in parameters.items()}
+        shapes |= {"silent": [self.recipe.d_sae], "steps_done": []}
+        if clean.get("steps_done", torch.tensor(0)) > 0:
+            for name, p in parameters.items():
+                shapes |= {
+                    f"adam.{m}.{name}": [] if m == "step" else list(p.shape) for m in moments
+                }
+        found = {name: list(tensor.shape) for name, tensor in clean.items()}
+        if found != shapes:
+            names = found.keys() | shapes.keys()
+            differ = sorted(name for name in names if found.get(name) != shapes.get(name))
+            raise ValueError(
+                f"this state is not of such a training: {', '.join(differ[:5])} differ"
+            )
+        for name, parameter in parameters.items():
+            parameter.copy_(clean[f"parameter.{name}"])
+        self.steps_done = int(clean["steps_done"])
+        self.silent = clean["silent"].to(self.device, copy=True)
+        state = {
+            index: {moment: clean[f"adam.{moment}.{name}"].clone() for moment in moments}
+            for index, name in enumerate(parameters)
+            if self.steps_done
+        }
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
 
     @torch.no_grad()
     def _resample(self, x: Float[Tensor, "token d_in"], dead: Tensor) -> None:
@@ -176,6 +253,17 @@ class Trainer:
                 for moment in ("exp_avg", "exp_avg_sq"):
                     self.optimizer.state[parameter][moment][dead] = 0
         self.silent[dead] = 0
+
+
+def _progress(number: int, x: Tensor, loss: Tensor, error: Tensor, count: Tensor) -> Progress:
+    """What a step was like, over the batches of all processes: loss, FVU and mean L0."""
+    # In double, so that Σ‖x − x̄‖² can be had from sums: processes know only their own rows.
+    exact = x.double()
+    sums = [loss.double(), error.double().square().sum(), count.double(), exact.square().sum()]
+    alone = torch.stack([*sums, torch.ones_like(sums[0]), torch.full_like(sums[0], len(x))])
+    total_loss, lost, fired, squares, n_processes, n = summed(alone).tolist()
+    spread = squares - float(summed(exact.sum(0)).square().sum()) / n
+    return Progress(number, total_loss / n_processes, lost / spread, fired / n)
 
 
 def train_sae(

@@ -8,7 +8,6 @@ itself down as code.
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +19,13 @@ from steerlab.generation import Completion
 from steerlab.sae.clamp import ClampFeatures
 from steerlab.sae.model import SAE
 from steerlab.settings import CourseSettings
-from steerlab.steering import AddVector, Intervention, coefficient_for_dose, dose_of
+from steerlab.steering import (
+    AddVector,
+    Intervention,
+    coefficient_at,
+    coefficient_for_dose,
+    dose_of,
+)
 from steerlab.widgets.code import Cell
 
 InterventionMaker = Callable[[float], Mapping[str, Intervention]]
@@ -219,51 +224,3 @@ def _n_arguments(function: Callable[..., Any]) -> int:
         return 1
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return sum(p.kind in positional and p.default is p.empty for p in parameters)
-
-
-# --------------------------------------------------------------------------- dose -> coefficient
-
-
-def coefficient_at(dose_at: Callable[[float], float], dose: float, start: float = 1.0) -> float:
-    """The coefficient, of dose's sign, at which an intervention has that dose within 1 %.
-
-    Takes the dose for a power of the coefficient, which is one step where it is proportional to
-    it, and keeps a bracket, so that it also arrives where the dose is no power: that of a clamp
-    begins above 0 where the feature is active already. start: a likely size of the coefficient.
-    Raises ValueError where no coefficient of that sign has the dose.
-    """
-    if dose == 0:
-        return 0.0
-    sign, target = math.copysign(1.0, dose), abs(dose)
-    c, power = start, 1.0
-    below, above = 0.0, math.inf  # sizes of the coefficient known to give less, and more
-    before: tuple[float, float] | None = None
-    smallest, largest = math.inf, 0.0
-    for _ in range(24):
-        measured = dose_at(sign * c)
-        if abs(measured / target - 1) < 0.01:
-            return sign * c
-        smallest, largest = min(smallest, measured), max(largest, measured)
-        if measured < target:
-            below = c
-        else:
-            above = c
-        if before is not None and measured > 0 and before[1] > 0 and before[0] != c:
-            slope = math.log(measured / before[1]) / math.log(c / before[0])
-            power = min(max(slope, 0.2), 5.0)
-        before = c, measured
-        guess = c * (target / measured) ** (1 / power) if measured > 0 else 2 * c
-        c = guess if below < guess < above else _inside(below, above)
-    if largest == 0:
-        raise ValueError("this intervention changes nothing there: no coefficient has a dose")
-    raise ValueError(
-        f"no coefficient found with dose {dose:+.2f} (those tried have {smallest:.2f} to "
-        f"{largest:.2f}): choose another dose"
-    )
-
-
-def _inside(below: float, above: float) -> float:
-    """A size between two that bracket the wanted one; twice the lower where there is no upper."""
-    if math.isinf(above):
-        return 2 * below
-    return (below + above) / 2
