@@ -84,6 +84,17 @@ def test_the_qp_has_the_optimum_that_cvxpy_finds(seed, d, k, lam):
     assert answer.objective == pytest.approx(value, rel=2e-5)
 
 
+@pytest.mark.parametrize(("solver", "asked"), [("SCS", {"epsilon": 4.0}), ("OSQP", {"lam": 1.0})])
+def test_the_reference_form_goes_to_other_solvers_as_well(solver, asked):
+    W_dec, directions, gamma = problem(4)
+    expected = solve_reference(W_dec, directions, gamma, **asked)
+    delta = solve_reference(W_dec, directions, gamma, solver=solver, **asked)
+    torch.testing.assert_close(delta.sum(), expected.sum(), rtol=1e-2, atol=0)
+    once = {"max_iters" if solver == "SCS" else "max_iter": 1}
+    with pytest.raises(RuntimeError, match=f"{solver} gave up"):
+        solve_reference(W_dec, directions, gamma, solver=solver, **asked, **once)
+
+
 @given(seed=seeds, d=st.integers(2, 6), copies=st.integers(2, 4))
 @properties
 def test_copies_and_opposites_of_features_do_no_harm(seed, d, copies):

@@ -139,7 +139,8 @@ def _civility(n: int, seed: int) -> Contrast:
     drawn = {name: chats(name, n, 2 * seed) for name in ("polite", "rude")}
     twins = {name: chats(name, half, 2 * seed + 1) for name in ("polite", "rude")}
     openings = [text.split("\nAssistant:")[0] for text in chats("rude", 20, 2 * seed + 7919)]
-    asked = [text.split(",")[-2] for text in openings if text.count(",") > 1]
+    # What is asked for carries no civility: "the moon from the spaceport".
+    asked = [opening[opening.index(" the ") :].split(",")[0].rstrip(".") for opening in openings]
     return Contrast(
         concept="toxicity",
         target="polite",
@@ -150,7 +151,7 @@ def _civility(n: int, seed: int) -> Contrast:
         other_held_out=tuple(drawn["rude"][half:]),
         target_pairs=tuple(twins["polite"]),
         other_pairs=tuple(twins["rude"]),
-        statements=tuple(f"{request}.\nAssistant:" for request in asked),
+        statements=tuple(f"{thing}.\nAssistant:" for thing in asked),
         target_prefix="User: Good morning,",
         other_prefix="User: Hey fool,",
         prompts=tuple(f"{opening}\nAssistant:" for opening in openings),

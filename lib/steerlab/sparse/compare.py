@@ -20,11 +20,12 @@ from transformer_lens.model_bridge import TransformerBridge
 from steerlab.data.contrasts import Contrast
 from steerlab.evaluation import Fluency, concept_score, mean_fluency, usable
 from steerlab.generation import Completion, generate
+from steerlab.hooks import check_unhooked, read_batch
 from steerlab.sparse.answers import Infeasible
 from steerlab.sparse.methods import Methods, SteeringMethod, SteeringVector
-from steerlab.sparse.subspace import ConceptSubspace, read_texts
+from steerlab.sparse.subspace import ConceptSubspace, Pooling
 from steerlab.steering import residual_norm, steer
-from steerlab.tokens import Mode, check_texts, tokenize
+from steerlab.tokens import Mode, check_texts, pad_left, tokenize
 
 Judge = Callable[[Sequence[Completion]], float | None]
 
@@ -299,6 +300,32 @@ def kl_to_unsteered(
     return float((steered.exp() * (steered - plain)).sum(-1).mean())
 
 
+@torch.no_grad()
+def read_completions(
+    model: TransformerBridge,
+    completions: Sequence[Completion],
+    hook_name: str,
+    pooling: Pooling = "mean",
+    *,
+    batch_size: int = 32,
+) -> Float[Tensor, "text d_model"]:
+    """Residuals of what was written, after its prompt, as the unsteered model reads it.
+
+    One row for each completion that has a token: the mean over its own tokens, or its last one.
+    """
+    check_unhooked(model, "what a completion shows")
+    some = [c for c in completions if c.tokens]
+    read = []
+    for start in range(0, len(some), batch_size):
+        part = some[start : start + batch_size]
+        batch = pad_left(model, [[*c.prompt_tokens, *c.tokens] for c in part])
+        resid = read_batch(model, batch, [hook_name])[hook_name].float().cpu()
+        for row, completion in zip(resid, part, strict=True):
+            own = row[-len(completion.tokens) :]
+            read.append(own[-1] if pooling == "last" else own.mean(0))
+    return torch.stack(read) if read else torch.zeros(0, int(model.cfg.d_model))
+
+
 def _row(
     model: TransformerBridge,
     name: str,
@@ -322,11 +349,9 @@ def _row(
     deltas = [_delta(scaled) for _, scaled in here]
     counts = [len(s.found.features) for _, s in here if s.found.features is not None]
     cost = mean_fluency(model, texts)
-    readable = [c.prompt + c.text for c in texts if c.text.strip()]
+    residuals = read_completions(model, texts, hook_name, subspace.pooling)
     subspace_score = probe_score = None
-    if readable:
-        # What was written is read again without steering, together with its prompt as context.
-        residuals = read_texts(model, readable, hook_name, subspace.pooling, mode=mode)
+    if len(residuals):
         subspace_score, probe_score = subspace.score(residuals), float(probe(residuals).mean())
     rise = None if cost.nll is None or plain.nll is None else cost.nll - plain.nll
     return MethodRow(

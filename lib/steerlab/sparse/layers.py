@@ -27,10 +27,11 @@ from steerlab.tokens import Mode, check_texts
 class LayerConcept:
     """A concept at one layer.
 
-    explained: Σ s_j², in squared units of the residual; share: the same over the residuals' total
-    variance, free of scale; concentration: R²_k = Σ s_j² / ‖μ_target − μ_other‖². alignment: mean
-    over directions, weighted by s_j², of the highest cosine of a decoder row with w_j; None without an
-    autoencoder. considered: False for the last layers. subspace: the concept as fitted here.
+    explained: Σ s_j², in squared units of the residual; share: of the residuals' variance, what the
+    difference of the class means makes up within the subspace, 0 to 1 and free of scale;
+    concentration: R²_k = Σ s_j² / ‖μ_target − μ_other‖². alignment: mean over directions, weighted by
+    s_j², of the highest cosine of a decoder row with w_j; None without an autoencoder. considered:
+    False for the last layers. subspace: the concept as fitted here.
     """
 
     layer: int
@@ -86,13 +87,14 @@ def sweep_layers(
             residuals, labels, n_components=n_components, k=k, pooling=pooling, hook_name=name
         )
         variance = float((residuals - residuals.mean(0)).square().sum(1).mean())
+        between = len(target) * len(other) / len(texts) ** 2 * subspace.explained
         sae = (saes or {}).get(layer)
         found.append(
             LayerConcept(
                 layer=layer,
                 hook_name=name,
                 explained=subspace.explained,
-                share=subspace.explained / variance,
+                share=between / variance,
                 concentration=subspace.concentration,
                 alignment=None if sae is None else alignment(sae.W_dec, subspace),
                 considered=layer < n_layers - last,

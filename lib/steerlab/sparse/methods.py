@@ -100,9 +100,7 @@ def steering_methods(
 
     Raises ValueError for an SAE without a hook point of this model, and what the fits raise.
     """
-    if sae.hook_name is None:
-        raise ValueError("this SAE does not say which hook point it belongs to")
-    [hook] = check_hook_names(model, sae.hook_name)
+    hook = _hook_of(sae, model)
     subspace = concept_subspace(
         model, contrast.target_texts, contrast.other_texts, hook, k=k, pooling=pooling, mode=mode
     )
@@ -149,13 +147,17 @@ def feature_correlations(
 
     Positive where the target's texts have more of it; 0 for a feature that never fires.
     """
-    assert sae.hook_name is not None
+    hook = _hook_of(sae, model)
     texts = [*contrast.target_texts, *contrast.other_texts]
-    scores = document_scores(
-        collect(model, texts, sae.hook_name, mode=mode), sae.hook_name, sae.encode
-    )
+    scores = document_scores(collect(model, texts, hook, mode=mode), hook, sae.encode)
     label = torch.zeros(len(texts))
     label[: len(contrast.target_texts)] = 1
     label, scores = label - label.mean(), scores - scores.mean(0)
     spread = scores.norm(dim=0) * label.norm()
     return torch.where(spread > 1e-9, label @ scores / spread.clamp(min=1e-9), 0.0)
+
+
+def _hook_of(sae: SAE, model: TransformerBridge) -> str:
+    if sae.hook_name is None:
+        raise ValueError("this SAE does not say which hook point it belongs to")
+    return check_hook_names(model, sae.hook_name)[0]

@@ -26,6 +26,7 @@ from steerlab.tokens import Mode, check_texts
 
 Pooling = Literal["mean", "last"]
 
+_ROUNDING = 1e-6  # of a residual's norm
 _ALIKE = 1e-6  # distance of class means, in typical deviations from the mean, that is rounding
 
 
@@ -60,8 +61,9 @@ class ConceptSubspace:
     def missing(self, h: Float[Tensor, " d_model"], alpha: float = 1.0) -> Float[Tensor, " k"]:
         """γ_j = α w_jᵀ(μ_target − h): what `h` lacks along each direction; negative where it has more.
 
-        alpha: 1 asks for the target's mean, 2 for as much beyond it again. Raises ValueError for an h
-        of another width or not finite, or α not above 0.
+        alpha: 1 asks for the target's mean, 2 for as much beyond it again. What single precision cannot
+        tell from nothing is 0: a residual that was steered there lacks nothing.
+        Raises ValueError for an h of another width or not finite, or α not above 0.
         """
         if not isinstance(h, Tensor) or h.shape != self.target_mean.shape:
             shape = list(h.shape) if isinstance(h, Tensor) else type(h).__name__
@@ -70,7 +72,10 @@ class ConceptSubspace:
             raise ValueError("h holds NaN or infinite values")
         if not (math.isfinite(alpha) and alpha > 0):
             raise ValueError(f"alpha is {alpha}; expected a finite number above 0")
-        return alpha * (self.directions @ (self.target_mean - h.detach().float().cpu()))
+        h = h.detach().float().cpu()
+        lacks = self.directions @ (self.target_mean - h)
+        rounding = _ROUNDING * float(torch.maximum(h.norm(), self.target_mean.norm()))
+        return alpha * torch.where(lacks.abs() <= rounding, 0.0, lacks)
 
     def score(self, h: Float[Tensor, "text d_model"]) -> float:
         """Share of thresholds that residuals reach, over texts and directions."""
