@@ -63,3 +63,14 @@ def basic_solution(lift: Float[Array, "d_sae k"], gamma: Float[Array, " k"]) -> 
     amounts = np.maximum(-solved.ineqlin.marginals, 0) * scale
     used = amounts > 1e-12 * scale
     return Basic(chosen[used], amounts[used], solved.x)
+
+
+def shortest(W: Float[Array, "k d_model"], goal: Float[Array, " k"]) -> float:
+    """The norm of the shortest x with W x ≥ goal, in any direction (Lawson & Hanson, 1974, ch. 23)."""
+    from scipy.optimize import nnls
+
+    rows = np.concatenate([W.T, goal[None]])
+    u, _ = nnls(rows, np.append(np.zeros(W.shape[1]), 1.0))
+    residual = rows @ u
+    residual[-1] -= 1
+    return float(np.linalg.norm(residual[:-1] / residual[-1]))

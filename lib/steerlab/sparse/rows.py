@@ -98,3 +98,25 @@ class Prices:
         n = min(n, len(self.values))
         top = np.argpartition(-self.values, n - 1)[:n]
         return top[np.argsort(-self.values[top])]
+
+
+def check_directions(directions: Any, d_model: int) -> Float[Array, "k d_model"]:
+    """Directions in double precision, as they should be: finite, independent, as wide as the rows.
+
+    Raises TypeError for something else than a float tensor, ValueError for everything else.
+    """
+    if not isinstance(directions, Tensor) or not directions.is_floating_point():
+        kind = directions.dtype if isinstance(directions, Tensor) else type(directions).__name__
+        raise TypeError(f"directions is {kind}; expected a float tensor [k, d_model]")
+    if directions.ndim != 2 or directions.shape[1] != d_model or not len(directions):
+        raise ValueError(
+            f"directions has shape {list(directions.shape)}; expected [k, {d_model}], as wide as the "
+            "decoder's rows"
+        )
+    W = directions.detach().cpu().double().numpy()
+    if not np.isfinite(W).all():
+        raise ValueError("directions holds NaN or infinite values")
+    singular = np.linalg.svd(W, compute_uv=False)
+    if len(W) > d_model or singular[-1] <= 1e-8 * singular[0]:
+        raise ValueError("directions are linearly dependent: one of them says nothing of its own")
+    return W

@@ -33,8 +33,8 @@ from torch import Tensor
 
 from steerlab.sparse.active_set import Point, Stalled, WorkingSet
 from steerlab.sparse.answers import SparseAnswer, Status
-from steerlab.sparse.linear import basic_solution
-from steerlab.sparse.rows import Prices, UnitRows
+from steerlab.sparse.linear import basic_solution, shortest
+from steerlab.sparse.rows import Prices, UnitRows, check_directions
 
 DEFAULT_SLACK = 1.25  # ε over the norm of what is missing, where none is given
 GAP = 1e-6  # certified relative gap that an answer must have
@@ -78,7 +78,7 @@ class SparseSolver:
         self, W_dec: Float[Tensor, "d_sae d_model"], directions: Float[Tensor, "k d_model"]
     ):
         self.rows = UnitRows(W_dec)
-        W = _matrix(directions, self.rows.d_model)
+        W = check_directions(directions, self.rows.d_model)
         self._lengths = np.linalg.norm(W, axis=1)
         self._W = W / self._lengths[:, None]
         self._lift = self.rows.times(self._W.T)
@@ -191,7 +191,7 @@ class SparseSolver:
         if begun is None:
             return self._infeasible("socp", started, epsilon=epsilon * reach)
         working, bound = begun
-        if epsilon < (1 - 1e-9) * _shortest(self._W, goal):
+        if epsilon < (1 - 1e-9) * shortest(self._W, goal):
             smallest = self._smallest(working, goal) * reach
             return self._infeasible("socp", started, smallest, epsilon=epsilon * reach)
         cost = float(working.amounts.sum())
@@ -249,9 +249,9 @@ class SparseSolver:
     def _smallest(self, working: WorkingSet, goal: Array) -> float:
         """The smallest norm at which amounts of any size lift the rows by `goal`.
 
-        The features found have that norm, and no dictionary allows less than `_shortest`.
+        The features found have that norm, and no dictionary allows less than `shortest`.
         """
-        floor = _shortest(self._W, goal)
+        floor = shortest(self._W, goal)
 
         def as_short_as_can_be(norm: float, kappa: float) -> bool:
             return norm <= floor * (1 + 1e-9) or kappa < 1 + 1e-3
@@ -394,33 +394,3 @@ class SparseSolver:
 def _bound(solved: _Solved, goal: Array, epsilon: float) -> float:
     """What no answer of the SOCP over the whole dictionary can cost less than."""
     return (float(goal @ solved.mu) - epsilon * solved.lam * solved.norm) / solved.kappa
-
-
-def _shortest(W: Float[Array, "k d_model"], goal: Float[Array, " k"]) -> float:
-    """The norm of the shortest x with W x ≥ goal, in any direction (Lawson & Hanson, 1974, ch. 23)."""
-    from scipy.optimize import nnls
-
-    rows = np.concatenate([W.T, goal[None]])
-    u, _ = nnls(rows, np.append(np.zeros(W.shape[1]), 1.0))
-    residual = rows @ u
-    residual[-1] -= 1
-    return float(np.linalg.norm(residual[:-1] / residual[-1]))
-
-
-def _matrix(directions: Any, d_model: int) -> Float[Array, "k d_model"]:
-    """Directions in double precision, as they should be."""
-    if not isinstance(directions, Tensor) or not directions.is_floating_point():
-        kind = directions.dtype if isinstance(directions, Tensor) else type(directions).__name__
-        raise TypeError(f"directions is {kind}; expected a float tensor [k, d_model]")
-    if directions.ndim != 2 or directions.shape[1] != d_model or not len(directions):
-        raise ValueError(
-            f"directions has shape {list(directions.shape)}; expected [k, {d_model}], as wide as the "
-            "decoder's rows"
-        )
-    W = directions.detach().cpu().double().numpy()
-    if not np.isfinite(W).all():
-        raise ValueError("directions holds NaN or infinite values")
-    singular = np.linalg.svd(W, compute_uv=False)
-    if len(W) > d_model or singular[-1] <= 1e-8 * singular[0]:
-        raise ValueError("directions are linearly dependent: one of them says nothing of its own")
-    return W
