@@ -30,6 +30,7 @@ from steerlab.sparse import (
 )
 from steerlab.sparse.compare import read_completions
 from steerlab.steering import AddVector, residual_norm, steer
+from steerlab.tokens import encode
 
 PRE = "blocks.1.hook_resid_pre"
 GOOD = ("The movie was good", "It was warm and bright", "The movie was bright", "The food was warm",
@@ -141,7 +142,7 @@ def test_the_judge_of_words_counts_and_the_judge_of_texts_generalises():
     words = word_judge(["good"], ["bad"])
     assert words([completion("good good bad")]) == pytest.approx(2 / 3)
     assert words([completion("neither")]) is None
-    told = contrast("sentiment", n=120)
+    told = contrast("sentiment", n=400)
     judge = text_judge(told.target_held_out, told.other_held_out)
     fresh = contrast("sentiment", n=60, seed=5)
     assert judge([completion(text) for text in fresh.target_texts]) > 0.8
@@ -186,13 +187,12 @@ def test_rows_are_ranked_by_the_judge_alone(model, methods):
         return text.count("a") / max(1, len(text))
 
     told = small_contrast()
-    ranked = compare_methods(
-        model, methods, told, 0.5, judge=letters, per_prompt=2, max_new_tokens=6
-    )
+    few = replace(methods, by_name={name: methods[name] for name in ("none", "random", "SOCP")})
+    ranked = compare_methods(model, few, told, 0.5, judge=letters, per_prompt=2, max_new_tokens=6)
     scores = [row.concept_score for row in ranked.rows]
     assert scores == sorted(scores, reverse=True)
     nothing = compare_methods(
-        model, methods, told, 0.5, judge=lambda c: None, per_prompt=1, max_new_tokens=3
+        model, few, told, 0.5, judge=lambda c: None, per_prompt=1, max_new_tokens=2
     )
     assert all(row.concept_score is None for row in nothing.rows)
     assert "–" in str(nothing)
@@ -208,7 +208,8 @@ def test_the_table_shows_and_exports_every_row(comparison):
     writer = csv.DictWriter(file, records[0])
     writer.writeheader()
     writer.writerows(records)
-    assert file.getvalue().count("\n") == 10
+    file.seek(0)
+    assert len(list(csv.DictReader(file))) == 9
     assert {"nll", "distinct2", "repeated", "kl", "l0", "concept_score"} <= set(records[0])
 
 
@@ -226,7 +227,10 @@ def test_a_method_without_a_vector_says_for_how_many_prompts_and_scores_nothing(
     methods = steering_methods(model, sae.like(W_dec=rows), told, k=1)
     with pytest.raises(Infeasible, match="whatever the norm"):
         methods["SOCP"](methods.subspace.other_mean)
-    compared = compare_methods(model, methods, told, 0.5, per_prompt=1, max_new_tokens=4)
+    few = replace(
+        methods, by_name={name: methods[name] for name in ("none", "SOCP", "class means")}
+    )
+    compared = compare_methods(model, few, told, 0.5, per_prompt=1, max_new_tokens=2)
     row = compared["SOCP"]
     assert (row.n, row.infeasible, row.concept_score) == (0, 3, None)
     assert compared["class means"].n == 3
@@ -239,7 +243,7 @@ def test_the_divergence_is_that_of_the_steered_model(model):
     both = kl_to_unsteered(model, PRE, prompts, vectors)
     total, count = 0.0, 0
     for prompt, vector in zip(prompts, vectors, strict=True):
-        tokens = model.to_tokens(prompt, prepend_bos=False)
+        tokens = torch.tensor([encode(model, prompt)])
         plain = model(tokens).log_softmax(-1)
         with steer(model, {PRE: AddVector(vector)}):
             steered = model(tokens).log_softmax(-1)
@@ -282,7 +286,7 @@ def test_on_the_embedded_model_sparse_steering_brings_the_sentiment_with_few_fea
     chosen = {name: methods.by_name[name] for name in ("none", "random", "class means", "SOCP")}
     table = compare_methods(
         model, replace(methods, by_name=chosen), told, 0.45,
-        prompts=told.prompts[:4], per_prompt=10, max_new_tokens=16,
+        prompts=told.prompts[:3], per_prompt=10, max_new_tokens=12,
     )  # fmt: skip
     assert table["SOCP"].concept_score > 0.8 > table["none"].concept_score
     assert table["SOCP"].concept_score > table["random"].concept_score + 0.2

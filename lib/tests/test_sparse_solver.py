@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from steerlab.sparse import Infeasible, SparseSolver, solve_reference
 
 seeds = st.integers(0, 2**31 - 1)
-properties = settings(max_examples=25, deadline=None)
+properties = settings(max_examples=15, deadline=None)
 
 
 def problem(seed, d=12, n=80, k=3, scale=1.0):
@@ -52,7 +52,7 @@ def assert_certified(answer, W_dec, directions, gamma):
 
 
 @given(seed=seeds, d=st.integers(2, 14), k=st.integers(1, 4), slack=st.floats(1.01, 4))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_the_socp_has_the_optimum_that_cvxpy_finds(seed, d, k, slack):
     W_dec, directions, gamma = problem(seed, d=d, n=8 * d, k=min(k, d))
     epsilon = slack * reach(gamma)
@@ -68,7 +68,7 @@ def test_the_socp_has_the_optimum_that_cvxpy_finds(seed, d, k, slack):
 
 
 @given(seed=seeds, d=st.integers(2, 14), k=st.integers(1, 4), lam=st.floats(1e-3, 1e3))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_the_qp_has_the_optimum_that_cvxpy_finds(seed, d, k, lam):
     W_dec, directions, gamma = problem(seed, d=d, n=8 * d, k=min(k, d))
     answer = SparseSolver(W_dec, directions).qp(gamma, lam)

@@ -23,7 +23,8 @@ from scipy.linalg import cho_solve, cholesky, lapack, solve_triangular
 DEPENDENT = 1e-11  # squared distance at which a row of norm 1 counts as lying in others' span
 _STEPS = 5000
 _JUMPS = 20
-_EXACT = 1e-11  # by how much a row may be missed
+_EXACT = 1e-11  # by how much a jump may miss a row
+_MISSED = 1e-8  # by how much an optimum may
 
 
 class Stalled(RuntimeError):
@@ -94,9 +95,11 @@ class WorkingSet:
                 self._keep(~blocked)
                 continue
             if self._step_to(point.amounts, falls):
-                if not len(point.multipliers) or point.multipliers.min() >= -1e-12 * (
-                    1 + np.abs(point.multipliers).max()
-                ):
+                slack = self.lift.T @ self.amounts - self.gamma
+                if np.abs(slack[self.tight]).max(initial=0.0) > _MISSED:
+                    raise Stalled(f"{len(self)} features cannot meet {len(self.tight)} tight rows")
+                least = -1e-12 * (1 + np.abs(point.multipliers).max(initial=0.0))
+                if point.multipliers.min(initial=0.0) >= least:
                     return point
                 self.tight.pop(int(np.argmin(point.multipliers)))
         raise Stalled(f"the active set of {len(self)} features did not settle in {_STEPS} steps")
@@ -146,12 +149,10 @@ class WorkingSet:
         inner, offset = tight.T @ by_row, tight.T @ by_cost
         for_gamma, for_cost = _solve_small(inner, self.gamma[self.tight], offset)
         u, v = by_row @ for_gamma, by_row @ for_cost - by_cost
-        return Point(
-            u + v / lam,
-            lam * for_gamma + for_cost,
-            float(u @ (self.gram @ u)),
-            float(v @ (self.gram @ v)),
-        )
+        falling = float(v @ (self.gram @ v))
+        if falling <= 1e-20 * float(ones @ by_cost):  # the rows leave no freedom: v is rounding
+            v, falling = np.zeros_like(v), 0.0
+        return Point(u + v / lam, lam * for_gamma + for_cost, float(u @ (self.gram @ u)), falling)
 
     def _factor(self) -> Float[Array, "m m"]:
         try:

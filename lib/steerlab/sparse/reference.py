@@ -7,6 +7,7 @@ memory several times over and give no statement about features that were left ou
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -61,17 +62,21 @@ def solve_reference(
     """δ by CVXPY, or None where its solver finds the problem infeasible.
 
     solver, options: as CVXPY's `solve` takes them. Raises ValueError as `cvxpy_problem` does, and
-    RuntimeError where the solver gives up.
+    RuntimeError where the solver gives up or is not sure.
     """
     import cvxpy as cp
 
     problem, delta = cvxpy_problem(W_dec, directions, gamma, epsilon=epsilon, lam=lam)
-    try:
-        problem.solve(solver=solver, **options)
-    except cp.error.SolverError as error:
-        raise RuntimeError(f"{solver} gave up: {error}") from error
-    if problem.status in ("infeasible", "infeasible_inaccurate"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of an inaccurate solution, which is refused below
+        try:
+            problem.solve(solver=solver, **options)
+        except cp.error.SolverError as error:
+            raise RuntimeError(f"{solver} gave up: {error}") from error
+    if problem.status == "infeasible":
         return None
-    if delta.value is None:
-        raise RuntimeError(f"{solver} gave up: status {problem.status}")
+    if problem.status != "optimal":
+        raise RuntimeError(
+            f"{solver} gave up: status {problem.status}; allow it more iterations or take another"
+        )
     return torch.from_numpy(np.maximum(delta.value, 0.0))

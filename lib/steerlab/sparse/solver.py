@@ -241,9 +241,9 @@ class SparseSolver:
             else:
                 if solved.cost - _bound(solved, goal, epsilon) <= _FINE * solved.cost:
                     return solved
-                high, lam = lam, next_lam
+                high, lam = lam, max(next_lam, lam / 10)
             if not low < lam < high:
-                lam = math.sqrt(low * high) if low else high / 10
+                lam = math.sqrt(low * high) if low else high / 3
         raise Stalled(f"no penalty was found at which the norm is {epsilon:.6g}")
 
     def _smallest(self, working: WorkingSet, goal: Array) -> float:
