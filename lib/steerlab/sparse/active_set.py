@@ -12,13 +12,13 @@ For a fixed guess the amounts are u + v/λ with uᵀGv = 0, which gives λ for a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray as Array
-from scipy.linalg import cho_solve, cholesky, lapack, solve_triangular
+from scipy.linalg import lapack
 
 DEPENDENT = 1e-11  # squared distance at which a row of norm 1 counts as lying in others' span
 _STEPS = 5000
@@ -86,34 +86,36 @@ class WorkingSet:
 
         Raises Stalled where that takes too many steps.
         """
-        self._jump(lam)
+        point = self._jump(lam, self._cost(lam))
         for _ in range(_STEPS):
-            point = self._equality_optimum(lam)
-            falls = point.amounts < 0
-            blocked = falls & (self.amounts <= 0)
-            if blocked.any():  # features that came in at zero and want to go below it
-                self._keep(~blocked)
+            point = point or self._step(lam)
+            if point is None:
                 continue
-            if self._step_to(point.amounts, falls):
-                slack = self.lift.T @ self.amounts - self.gamma
-                if np.abs(slack[self.tight]).max(initial=0.0) > _MISSED:
-                    raise Stalled(f"{len(self)} features cannot meet {len(self.tight)} tight rows")
-                least = -1e-12 * (1 + np.abs(point.multipliers).max(initial=0.0))
-                if point.multipliers.min(initial=0.0) >= least:
-                    return point
-                self.tight.pop(int(np.argmin(point.multipliers)))
+            slack = self.lift.T @ self.amounts - self.gamma
+            if np.abs(slack[self.tight]).max(initial=0.0) > _MISSED:
+                raise Stalled(f"{len(self)} features cannot meet {len(self.tight)} tight rows")
+            least = -1e-12 * (1 + np.abs(point.multipliers).max(initial=0.0))
+            if point.multipliers.min(initial=0.0) >= least:
+                return point
+            self.tight.pop(int(np.argmin(point.multipliers)))
+            point = None
         raise Stalled(f"the active set of {len(self)} features did not settle in {_STEPS} steps")
 
-    def _jump(self, lam: float) -> None:
+    def restart(self, gamma: Float[Array, " k"], lam: float) -> bool:
+        """Turn to another goal; False where these features have no feasible amounts at hand."""
+        self.gamma = gamma
+        self.amounts = np.zeros(len(self))
+        return self._jump(lam, float("inf")) is not None
+
+    def _jump(self, lam: float, cost: float) -> Point | None:
         """Drop all features below zero at once, until none is: mostly right, and else undone.
 
         On the way the amounts need not be feasible. Where they end they are, and the jump counts if
-        it lowers the cost (block principal pivoting, Júdice & Pires, 1994).
+        they cost at most `cost` (block principal pivoting, Júdice & Pires, 1994).
         """
         before = (self.features, self.amounts, self.rows, self.lift, self.gram, [*self.tight])
-        cost = self._cost(lam)
         for _ in range(_JUMPS):
-            if len(self) < len(self.tight):
+            if len(self) < max(1, len(self.tight)):
                 break
             try:
                 point = self._equality_optimum(lam)
@@ -128,11 +130,22 @@ class WorkingSet:
             if not falls.any() and not short.any():
                 self.amounts = point.amounts
                 if self._cost(lam) <= cost:
-                    return
+                    return point
                 break
             self._keep(~falls)
             self.tight += [int(j) for j in np.flatnonzero(short)]
         self.features, self.amounts, self.rows, self.lift, self.gram, self.tight = before
+        return None
+
+    def _step(self, lam: float) -> Point | None:
+        """One step towards the optimum on the present guess; that optimum where it is reached."""
+        point = self._equality_optimum(lam)
+        falls = point.amounts < 0
+        blocked = falls & (self.amounts <= 0)
+        if blocked.any():  # features that came in at zero and want to go below it
+            self._keep(~blocked)
+            return None
+        return point if self._step_to(point.amounts, falls) else None
 
     def _cost(self, lam: float) -> float:
         return float(self.amounts.sum() + lam / 2 * self.amounts @ (self.gram @ self.amounts))
@@ -142,7 +155,7 @@ class WorkingSet:
         factor = self._factor()
         tight = self.lift[:, self.tight]
         ones = np.ones(len(self))
-        solved = cho_solve((factor, True), np.column_stack([tight, ones]), check_finite=False)
+        solved = lapack.dpotrs(factor, np.column_stack([tight, ones]), lower=1)[0]
         by_row, by_cost = solved[:, :-1], solved[:, -1]
         if not self.tight:
             return Point(-by_cost / lam, np.zeros(0), 0.0, float(ones @ by_cost))
@@ -155,10 +168,10 @@ class WorkingSet:
         return Point(u + v / lam, lam * for_gamma + for_cost, float(u @ (self.gram @ u)), falling)
 
     def _factor(self) -> Float[Array, "m m"]:
-        try:
-            return cholesky(self.gram, lower=True, check_finite=False)
-        except np.linalg.LinAlgError:
-            raise Stalled(f"{len(self)} active features are linearly dependent") from None
+        factor, failed = lapack.dpotrf(self.gram, lower=1)
+        if failed:
+            raise Stalled(f"{len(self)} active features are linearly dependent")
+        return factor
 
     def _step_to(self, target: Float[Array, " m"], falls: Bool[Array, " m"]) -> bool:
         """Go as far towards the target as the constraints let; True where that is all the way."""
@@ -203,7 +216,7 @@ class WorkingSet:
         """
         across = self.rows @ rows.T
         factor = self._factor()
-        reduced = solve_triangular(factor, across, lower=True, check_finite=False)
+        reduced = lapack.dtrtrs(factor, across, lower=1)[0]
         apart = rows @ rows.T - reduced.T @ reduced
         if apart[0, 0] < DEPENDENT:
             self._exchange(features[:1], rows[:1], lift[:1], factor, across[:, 0])
@@ -227,7 +240,7 @@ class WorkingSet:
         across: Float[Array, " m"],
     ) -> None:
         """Replace the others' part in what `feature` adds, until one of them is used up."""
-        instead = cho_solve((factor, True), across, check_finite=False)
+        instead = lapack.dpotrs(factor, across, lower=1)[0]
         used = instead > 1e-12
         if not used.any():
             raise Stalled("a dependent feature has nothing to take the place of")
@@ -253,14 +266,12 @@ def _independent(gram: Float[Array, "n n"]) -> list[int]:
 
 
 def _solve_small(
-    matrix: Float[Array, "t t"], *right: Sequence[float] | Float[Array, " t"]
-) -> list[Float[Array, " t"]]:
+    matrix: Float[Array, "t t"], *right: Float[Array, " t"]
+) -> Iterable[Float[Array, " t"]]:
     """Solve with the matrix of the tight rows; the shortest solution where they are dependent."""
-    try:
-        factor = cholesky(matrix, lower=True, check_finite=False)
-        diagonal = np.diag(factor)
-        if diagonal.min() > 1e-7 * diagonal.max():
-            return [cho_solve((factor, True), np.asarray(b), check_finite=False) for b in right]
-    except np.linalg.LinAlgError:
-        pass
-    return [np.linalg.lstsq(matrix, np.asarray(b), rcond=1e-13)[0] for b in right]
+    columns = np.column_stack(right)
+    factor, failed = lapack.dpotrf(matrix, lower=1)
+    diagonal = np.diag(factor)
+    if not failed and diagonal.min() > 1e-7 * diagonal.max():
+        return lapack.dpotrs(factor, columns, lower=1)[0].T
+    return np.linalg.lstsq(matrix, columns, rcond=1e-13)[0].T

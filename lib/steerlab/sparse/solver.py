@@ -88,7 +88,7 @@ class SparseSolver:
         """Solve the next problem from nothing."""
         self._kept = np.zeros(0, dtype=int)
         self._kept_rows = np.zeros((0, self.rows.d_model))
-        self._last: tuple[Array, float] | None = None  # active features, and λε
+        self._last: tuple[WorkingSet, float] | None = None  # and λ‖Dᵀδ‖ there
 
     # ---------------------------------------------------------------------------------- programs
 
@@ -173,12 +173,14 @@ class SparseSolver:
     # ------------------------------------- both, scaled so that γ₊ has norm 1, and so ε and λ are of size 1
 
     def _penalised(self, goal: Array, lam: float, reach: float, started: float) -> SparseAnswer:
-        begun = self._begin(goal)
-        if begun is None:
-            return self._infeasible("qp", started, lam=lam / reach)
-        working = begun[0]
+        working = self._resumed(goal, lam)
+        if working is None:
+            begun = self._begin(goal)
+            if begun is None:
+                return self._infeasible("qp", started, lam=lam / reach)
+            working = begun[0]
         solved, _ = self._priced(working, goal, lam)
-        self._remember(working, lam)
+        self._last = (working, lam * solved.norm)
         cost = solved.cost + lam / 2 * solved.norm**2
         # Any multiple of a dual point up to 1/κ is feasible; this one has the highest value.
         value, squared = float(goal @ solved.mu), (lam * solved.norm) ** 2
@@ -187,26 +189,30 @@ class SparseSolver:
         return self._answer("qp", working, goal, reach, started, cost, bound, lam=lam / reach)
 
     def _bounded(self, goal: Array, epsilon: float, reach: float, started: float) -> SparseAnswer:
-        begun = self._begin(goal)
-        if begun is None:
-            return self._infeasible("socp", started, epsilon=epsilon * reach)
-        working, bound = begun
-        if epsilon < (1 - 1e-9) * shortest(self._W, goal):
-            smallest = self._smallest(working, goal) * reach
-            return self._infeasible("socp", started, smallest, epsilon=epsilon * reach)
-        cost = float(working.amounts.sum())
-        # Where the norm bound is loose, the vertex of the linear program is the optimum already.
-        if cost - bound > GAP * cost or np.linalg.norm(working.x) > epsilon:
-            self._revive(working)
-            solved = self._search(working, goal, epsilon)
-            self._remember(working, solved.lam * epsilon)
-            if solved.norm > epsilon * (1 + 1e-9):
-                smallest = self._smallest(working, goal) * reach
-                return self._infeasible("socp", started, smallest, epsilon=epsilon * reach)
-            cost, bound = solved.cost, _bound(solved, goal, epsilon)
-        return self._answer(
-            "socp", working, goal, reach, started, cost, bound, epsilon=epsilon * reach
-        )
+        asked = {"epsilon": epsilon * reach}
+        possible = epsilon >= (1 - 1e-9) * shortest(self._W, goal)
+        tension = self._last[1] if self._last else None
+        working = self._resumed(goal, tension / epsilon) if possible and tension else None
+        if working is None:
+            begun = self._begin(goal)
+            if begun is None:
+                return self._infeasible("socp", started, **asked)
+            working, bound = begun
+            cost = float(working.amounts.sum())
+            if possible and cost - bound <= GAP * cost and np.linalg.norm(working.x) <= epsilon:
+                # The norm bound is loose: the vertex of the linear program is the optimum.
+                return self._answer("socp", working, goal, reach, started, cost, bound, **asked)
+        if possible:
+            guess = tension or 0.05 * float(working.amounts.sum()) / epsilon
+            solved = self._search(working, goal, epsilon, guess / epsilon)
+            if solved.norm <= epsilon * (1 + 1e-9):
+                self._last = (working, solved.lam * epsilon)
+                bound = _bound(solved, goal, epsilon)
+                return self._answer(
+                    "socp", working, goal, reach, started, solved.cost, bound, **asked
+                )
+        smallest = self._smallest(working, goal) * reach
+        return self._infeasible("socp", started, smallest, **asked)
 
     def _begin(self, goal: Array) -> tuple[WorkingSet, float] | None:
         """The optimum without norm, which satisfies the rows, and its lower bound on any other."""
@@ -219,12 +225,9 @@ class SparseSolver:
         highest = max(1.0, float((self._lift @ basic.multipliers).max()))
         return working, float(goal @ basic.multipliers) / highest
 
-    def _search(self, working: WorkingSet, goal: Array, epsilon: float) -> _Solved:
+    def _search(self, working: WorkingSet, goal: Array, epsilon: float, lam: float) -> _Solved:
         """The QP whose solution has norm ε; or, where even a huge λ leaves it longer, that one."""
         low, high = 0.0, math.inf
-        lam = 0.05 * float(working.amounts.sum()) / epsilon**2
-        if self._last is not None:
-            lam = self._last[1] / epsilon
 
         def far_off(norm: float, kappa: float) -> bool:
             return norm > 1.02 * epsilon and kappa < 1.05
@@ -241,7 +244,7 @@ class SparseSolver:
             else:
                 if solved.cost - _bound(solved, goal, epsilon) <= _FINE * solved.cost:
                     return solved
-                high, lam = lam, max(next_lam, lam / 10)
+                high, lam = lam, max(next_lam, lam / 30)
             if not low < lam < high:
                 lam = math.sqrt(low * high) if low else high / 3
         raise Stalled(f"no penalty was found at which the norm is {epsilon:.6g}")
@@ -307,15 +310,11 @@ class SparseSolver:
         self._kept = np.concatenate([new, self._kept])[:_MOST_KEPT]
         self._kept_rows = np.concatenate([self.rows[new], self._kept_rows])[:_MOST_KEPT]
 
-    def _remember(self, working: WorkingSet, tension: float) -> None:
-        self._last = (working.features, tension)
-
-    def _revive(self, working: WorkingSet) -> None:
-        """Bring in, at amount zero, what was active in the last problem."""
-        if self._last is not None:
-            again = self._last[0][~np.isin(self._last[0], working.features)]
-            if len(again):
-                working.add(again, self.rows[again], self._lift[again])
+    def _resumed(self, goal: Array, lam: float) -> WorkingSet | None:
+        """The last problem's active features with amounts for this one, where they have some."""
+        if self._last is None or not self._last[0].restart(goal, lam):
+            return None
+        return self._last[0]
 
     # -------------------------------------------------------------------------------- answers
 
