@@ -40,7 +40,7 @@ def test_without_a_prefilter_both_find_one_optimum(setting):
 
 
 def test_a_comparison_counts_where_the_prefilter_is_worse(setting, monkeypatch, capsys):
-    monkeypatch.setattr(sparse, "PREFILTER", 60)
+    monkeypatch.setattr(sparse, "PREFILTER", 16)
     result = sparse.compare(setting)
     assert result["n"] == 2
     assert result["max_gap"] <= 1e-6

@@ -271,6 +271,9 @@ def test_a_dose_or_a_number_of_completions_that_cannot_be_is_refused(model, meth
     for dose in (0.0, -1.0, math.nan):
         with pytest.raises(ValueError, match="dose is"):
             compare_methods(model, methods, small_contrast(), dose)
+    alone = replace(methods, by_name={"SOCP": methods["SOCP"]})
+    with pytest.raises(ValueError, match='lack "none"'):
+        compare_methods(model, alone, small_contrast(), 0.5)
     with pytest.raises(ValueError, match="per_prompt is 0"):
         compare_methods(model, methods, small_contrast(), 0.5, per_prompt=0)
 

@@ -176,6 +176,8 @@ def compare_methods(
     """
     if not (math.isfinite(dose) and dose > 0):
         raise ValueError(f"dose is {dose}; expected a finite number above 0")
+    if "none" not in methods.by_name:
+        raise ValueError('methods lack "none", the unsteered text that all others are set against')
     if per_prompt < 1:
         raise ValueError(f"per_prompt is {per_prompt}; ask for at least one completion")
     prompts = check_texts(contrast.prompts if prompts is None else prompts, "prompts")

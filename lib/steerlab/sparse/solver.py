@@ -237,7 +237,7 @@ class SparseSolver:
             next_lam = point.lam_for(epsilon)
             settled = solved.kappa <= 1 + GAP
             if solved.norm > epsilon * (1 + 1e-10):
-                if settled and lam >= _STEEPEST:
+                if lam >= _STEEPEST:
                     return solved
                 low = lam if settled else low
                 lam = min(next_lam, _GROWTH * lam, _STEEPEST)
