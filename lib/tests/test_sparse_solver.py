@@ -46,6 +46,13 @@ def assert_certified(answer, W_dec, directions, gamma):
     assert answer.norm == pytest.approx(float(moved.norm()), rel=1e-4)
     if answer.epsilon is not None:
         assert answer.norm <= answer.epsilon * (1 + 1e-6)
+    # The dual point is feasible for every feature there is, and its value is the bound.
+    mu, y = answer.multipliers, answer.dual
+    assert (mu >= 0).all()
+    assert float((unit(W_dec.double()) @ y).max()) <= 1 + 1e-9
+    z = directions.T @ mu - y
+    cost = z @ z / (2 * answer.lam) if answer.lam else answer.epsilon * z.norm()
+    assert answer.bound == pytest.approx(float(gamma @ mu - cost), rel=1e-6, abs=1e-9)
 
 
 # ------------------------------------------------------------------------------- the same optimum
@@ -105,7 +112,7 @@ def test_copies_and_opposites_of_features_do_no_harm(seed, d, copies):
     assert once.status == again.status
     if once.status == "optimal":
         assert again.objective == pytest.approx(once.objective, rel=1e-6)
-        assert_certified(again, torch.cat([W_dec] * copies + [torch.ones(3, d)]), directions, gamma)
+        assert_certified(again, torch.cat([W_dec] * copies + [W_dec[:3]]), directions, gamma)
 
 
 # ---------------------------------------------------------------------------------- invariances
@@ -270,6 +277,24 @@ def test_the_qp_whose_penalty_is_the_bounds_price_is_the_socp():
         low, high = (lam, high) if by_penalty.norm > by_bound.norm else (low, lam)
     torch.testing.assert_close(by_penalty.vector, by_bound.vector, atol=1e-4, rtol=1e-4)
     assert float(by_penalty.amounts.sum()) == pytest.approx(by_bound.objective, rel=1e-5)
+
+
+def test_a_prompt_like_the_last_one_needs_fewer_looks_at_the_dictionary(monkeypatch):
+    W_dec, directions, gamma = problem(21, d=40, n=3000, k=4)
+    gamma = gamma.abs() + 0.3
+    solver = SparseSolver(W_dec, directions)
+    looks, prices = [], solver.rows.prices
+    monkeypatch.setattr(solver.rows, "prices", lambda y: looks.append(1) or prices(y))
+    solver.socp(gamma)
+    first = len(looks)
+    for nudge in (1.01, 1.02, 1.03):
+        looks.clear()
+        assert_certified(solver.socp(nudge * gamma), W_dec, directions, nudge * gamma)
+        assert len(looks) < first
+    solver.forget()
+    looks.clear()
+    solver.socp(gamma)
+    assert len(looks) == first
 
 
 def test_the_certificate_covers_features_that_were_never_looked_at():

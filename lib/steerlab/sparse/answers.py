@@ -29,6 +29,10 @@ class SparseAnswer:
     be below, from a feasible dual point; gap: (objective − bound) / objective. violation: by how much
     the worst constraint is missed, relative to its right-hand side.
 
+    multipliers μ [k] and dual y [d_model], in double precision, are that dual point: whoever doubts the
+    bound checks μ ≥ 0 and d_iᵀ y ≤ 1 for every row d_i at norm 1, and with z = Wᵀμ − y finds
+    bound = γᵀμ − ε‖z‖, for the QP γᵀμ − ‖z‖²/2λ.
+
     norm: ‖Dᵀδ‖. epsilon or lam: what was asked for. smallest_epsilon: for an infeasible SOCP the
     smallest norm bound that would do; infinite where no bound would.
     """
@@ -43,12 +47,45 @@ class SparseAnswer:
     gap: float
     violation: float
     norm: float
+    multipliers: Float[Tensor, " k"]
+    dual: Float[Tensor, " d_model"]
     seconds: float
     d_sae: int
     epsilon: float | None = None
     lam: float | None = None
     smallest_epsilon: float | None = None
     _vector: Tensor = field(default_factory=lambda: torch.zeros(0), repr=False)
+
+    @classmethod
+    def without_features(
+        cls,
+        status: Status,
+        kind: Literal["socp", "qp"],
+        shape: tuple[int, int, int],
+        seconds: float,
+        **asked: float,
+    ) -> SparseAnswer:
+        """Nothing to do, or nothing to be done. shape: (k, d_sae, d_model)."""
+        k, d_sae, d_model = shape
+        value = 0.0 if status == "already_satisfied" else float("inf")
+        return cls(
+            status=status,
+            kind=kind,
+            features=(),
+            amounts=torch.zeros(0),
+            activations=torch.zeros(0),
+            objective=value,
+            bound=value,
+            gap=0.0,
+            violation=value,
+            norm=0.0,
+            multipliers=torch.zeros(k, dtype=torch.double),
+            dual=torch.zeros(d_model, dtype=torch.double),
+            seconds=seconds,
+            d_sae=d_sae,
+            _vector=torch.zeros(d_model),
+            **asked,
+        )
 
     @property
     def vector(self) -> Float[Tensor, " d_model"]:

@@ -185,8 +185,8 @@ class SparseSolver:
         # Any multiple of a dual point up to 1/κ is feasible; this one has the highest value.
         value, squared = float(goal @ solved.mu), (lam * solved.norm) ** 2
         part = min(1 / solved.kappa, lam * value / squared) if squared else 1 / solved.kappa
-        bound = part * value - part**2 * squared / (2 * lam)
-        return self._answer("qp", working, goal, reach, started, cost, bound, lam=lam / reach)
+        dual = self._dual(solved, part)
+        return self._answer("qp", working, goal, reach, started, cost, dual, lam=lam / reach)
 
     def _bounded(self, goal: Array, epsilon: float, reach: float, started: float) -> SparseAnswer:
         asked = {"epsilon": epsilon * reach}
@@ -197,25 +197,30 @@ class SparseSolver:
             begun = self._begin(goal)
             if begun is None:
                 return self._infeasible("socp", started, **asked)
-            working, bound = begun
+            working, mu = begun
             cost = float(working.amounts.sum())
-            if possible and cost - bound <= GAP * cost and np.linalg.norm(working.x) <= epsilon:
+            if possible and np.linalg.norm(working.x) <= epsilon:
                 # The norm bound is loose: the vertex of the linear program is the optimum.
-                return self._answer("socp", working, goal, reach, started, cost, bound, **asked)
+                dual = mu, self._W.T @ mu
+                return self._answer("socp", working, goal, reach, started, cost, dual, **asked)
         if possible:
             guess = tension or 0.05 * float(working.amounts.sum()) / epsilon
             solved = self._search(working, goal, epsilon, guess / epsilon)
             if solved.norm <= epsilon * (1 + 1e-9):
                 self._last = (working, solved.lam * epsilon)
-                bound = _bound(solved, goal, epsilon)
+                dual = self._dual(solved, 1 / solved.kappa)
                 return self._answer(
-                    "socp", working, goal, reach, started, solved.cost, bound, **asked
+                    "socp", working, goal, reach, started, solved.cost, dual, **asked
                 )
         smallest = self._smallest(working, goal) * reach
         return self._infeasible("socp", started, smallest, **asked)
 
-    def _begin(self, goal: Array) -> tuple[WorkingSet, float] | None:
-        """The optimum without norm, which satisfies the rows, and its lower bound on any other."""
+    def _dual(self, solved: _Solved, part: float) -> tuple[Array, Array]:
+        """(μ, y), scaled by `part` so that no feature's d_iᵀ y exceeds 1."""
+        return part * solved.mu, part * (self._W.T @ solved.mu - solved.lam * solved.x)
+
+    def _begin(self, goal: Array) -> tuple[WorkingSet, Array] | None:
+        """The optimum without norm, which satisfies the rows, and multipliers that prove it."""
         basic = basic_solution(self._lift, goal)
         if basic is None:
             return None
@@ -223,7 +228,7 @@ class SparseSolver:
         lift = self._lift[basic.features]
         working = WorkingSet(basic.features, basic.amounts, rows, lift, goal)
         highest = max(1.0, float((self._lift @ basic.multipliers).max()))
-        return working, float(goal @ basic.multipliers) / highest
+        return working, basic.multipliers / highest
 
     def _search(self, working: WorkingSet, goal: Array, epsilon: float, lam: float) -> _Solved:
         """The QP whose solution has norm ε; or, where even a huge λ leaves it longer, that one."""
@@ -326,15 +331,20 @@ class SparseSolver:
         reach: float,
         started: float,
         cost: float,
-        bound: float,
+        dual: tuple[Array, Array],
         **asked: float,
     ) -> SparseAnswer:
         order = np.argsort(-working.amounts)
+        order = order[working.amounts[order] > 0]
         features, amounts = working.features[order], working.amounts[order] * reach
-        x = working.x
+        x, (mu, y) = working.x, dual
         missed = float(np.max(goal - working.lift.T @ working.amounts))
-        if "epsilon" in asked:
+        z, bound = self._W.T @ mu - y, reach * float(goal @ mu)
+        if kind == "socp":
             missed = max(missed, float(np.linalg.norm(x)) * reach / asked["epsilon"] - 1)
+            bound -= asked["epsilon"] * float(np.linalg.norm(z))
+        else:
+            bound -= float(z @ z) / (2 * asked["lam"])
         return SparseAnswer(
             status="optimal",
             kind=kind,
@@ -342,41 +352,22 @@ class SparseSolver:
             amounts=torch.from_numpy(amounts).float(),
             activations=torch.from_numpy(amounts / self.rows.norms[features]).float(),
             objective=cost * reach,
-            bound=bound * reach,
-            gap=max(0.0, (cost - bound) / cost),
+            bound=bound,
+            gap=abs(cost * reach - bound) / (cost * reach),
             violation=max(0.0, missed),
             norm=float(np.linalg.norm(x)) * reach,
+            multipliers=torch.from_numpy(mu / self._lengths),
+            dual=torch.from_numpy(y),
             seconds=time.perf_counter() - started,
             d_sae=len(self.rows),
             _vector=torch.from_numpy(x * reach).float(),
             **asked,
         )
 
-    def _without_features(
-        self, status: Status, kind: Literal["socp", "qp"], started: float, **asked: float | None
-    ) -> SparseAnswer:
-        value = 0.0 if status == "already_satisfied" else math.inf
-        return SparseAnswer(
-            status=status,
-            kind=kind,
-            features=(),
-            amounts=torch.zeros(0),
-            activations=torch.zeros(0),
-            objective=value,
-            bound=value,
-            gap=0.0,
-            violation=value,
-            norm=0.0,
-            seconds=time.perf_counter() - started,
-            d_sae=len(self.rows),
-            _vector=torch.zeros(self.rows.d_model),
-            **asked,
-        )
-
     def _nothing_to_do(
         self, kind: Literal["socp", "qp"], started: float, **asked: float
     ) -> SparseAnswer:
-        return self._without_features("already_satisfied", kind, started, **asked)
+        return self._empty("already_satisfied", kind, started, **asked)
 
     def _infeasible(
         self,
@@ -385,9 +376,14 @@ class SparseSolver:
         smallest: float = math.inf,
         **asked: float,
     ) -> SparseAnswer:
-        return self._without_features(
-            "infeasible", kind, started, smallest_epsilon=smallest, **asked
-        )
+        return self._empty("infeasible", kind, started, smallest_epsilon=smallest, **asked)
+
+    def _empty(
+        self, status: Status, kind: Literal["socp", "qp"], started: float, **asked: float
+    ) -> SparseAnswer:
+        shape = (len(self._W), len(self.rows), self.rows.d_model)
+        seconds = time.perf_counter() - started
+        return SparseAnswer.without_features(status, kind, shape, seconds, **asked)
 
 
 def _bound(solved: _Solved, goal: Array, epsilon: float) -> float:
