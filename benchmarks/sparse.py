@@ -130,7 +130,7 @@ def _prompts(
     fires = code < 0.0025 * strength[:, member]
     code = torch.where(fires, 1 + torch.rand(code.shape, generator=g), 0.0) * strength[:, member]
     residuals = code @ W_dec + 3.0 * _unit(torch.randn(D_MODEL, generator=g))
-    subspace = fit_subspace(residuals[:n], labels[:n], k=K)
+    subspace = fit_subspace(residuals[:n], labels[:n].tolist(), k=K)
     missing = torch.stack([subspace.missing(h) for h in residuals[n:]])
     return Setting(name, W_dec, subspace.directions, missing, code[n:])
 

@@ -88,7 +88,7 @@ def sweep_layers(
         )
         variance = float((residuals - residuals.mean(0)).square().sum(1).mean())
         between = len(target) * len(other) / len(texts) ** 2 * subspace.explained
-        sae = (saes or {}).get(layer)
+        here = (saes or {}).get(layer)
         found.append(
             LayerConcept(
                 layer=layer,
@@ -96,7 +96,7 @@ def sweep_layers(
                 explained=subspace.explained,
                 share=between / variance,
                 concentration=subspace.concentration,
-                alignment=None if sae is None else alignment(sae.W_dec, subspace),
+                alignment=None if here is None else alignment(here.W_dec, subspace),
                 considered=layer < n_layers - last,
                 subspace=subspace,
             )

@@ -130,9 +130,11 @@ def steering_methods(
         "single feature": SteeringVector(rows[best], (best,)),
         "top-k features": SteeringVector(r[top] @ rows[top], tuple(top.tolist())),
     }
-    finders: dict[str, Callable[[Tensor], SteeringVector]] = {
-        name: (lambda h, found=found: found) for name, found in fixed.items()
-    }
+
+    def always(found: SteeringVector) -> Callable[[Tensor], SteeringVector]:
+        return lambda h: found
+
+    finders = {name: always(found) for name, found in fixed.items()}
     finders["SOCP"] = lambda h: convex(solver.socp(subspace.missing(h), epsilon))
     finders["QP"] = lambda h: convex(solver.qp(subspace.missing(h), lam))
     return Methods(
