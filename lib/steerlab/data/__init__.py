@@ -20,6 +20,7 @@ from steerlab.data.concepts import (
     token_labels,
     topic_words,
 )
+from steerlab.data.contrasts import Contrast, contrast
 from steerlab.data.topics import topic_texts, words_of_topics
 
 if TYPE_CHECKING:
@@ -30,9 +31,11 @@ __all__ = [
     "REGISTERS",
     "SENTIMENTS",
     "TOPICS",
+    "Contrast",
     "Document",
     "Planted",
     "Span",
+    "contrast",
     "generate",
     "planted_features",
     "sentences",
