@@ -106,7 +106,7 @@ def token_runs(text: str) -> Iterator[tuple[str, ...]]:
 def find_leaks(text: str, secrets: Secrets, limit: int = 5) -> list[str]:
     """Sentences naming what of the secrets stands in a text; empty when nothing does."""
     leaks = [f"the canary {canary[:11]}…" for canary in _canaries_in(text, secrets.canaries)]
-    for run in token_runs(text):
+    for run in token_runs(text) if secrets.runs else ():
         if len(leaks) >= limit:
             break
         if origin := secrets.runs.get(run):

@@ -26,7 +26,7 @@ def other_model(tmp_path_factory):
         vocab_size=len(tokenizer),
         hidden_size=48,
         intermediate_size=96,
-        num_hidden_layers=3,
+        num_hidden_layers=2,
         num_attention_heads=3,
         num_key_value_heads=1,
         head_dim=16,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -100,6 +101,29 @@ def test_unknown_names_are_reported_by_name(tmp_path):
     with pytest.raises(ValueError, match=r"steerlab\.directions:g, steerlab\.gone:h"):
         copy_without(package, tmp_path / "copy", names)
     assert not (tmp_path / "copy" / "steerlab").exists()
+
+
+@pytest.mark.parametrize("kind", ["module", "package"])
+def test_of_a_withheld_module_or_package_nothing_stays_but_the_reason(tmp_path, kind):
+    package = tmp_path / "lib"
+    inner = package / "answers" if kind == "package" else package
+    inner.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (inner / ("__init__.py" if kind == "package" else "answers.py")).write_text("def f(): SECRET")
+    if kind == "package":
+        (inner / "more.py").write_text("SECRET = 1")
+        (inner / "data.json").write_text('"SECRET"')
+    copy = copy_without(package, tmp_path / "copy", ["lib.answers"])
+    assert not [path for path in copy.rglob("*") if path.is_file() and "SECRET" in path.read_text()]
+    said = subprocess.run(
+        [sys.executable, "-c", "import lib.answers"],
+        cwd=copy.parent,
+        capture_output=True,
+        text=True,
+    ).stderr
+    assert "lib.answers does what you are asked to write; the grader withholds it" in said
+    with pytest.raises(ValueError, match=r"the name lib\.nowhere:"):
+        copy_without(package, tmp_path / "another", ["lib.nowhere"])
 
 
 def test_tests_bytecode_and_backups_are_not_copied(tmp_path):

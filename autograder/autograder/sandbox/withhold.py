@@ -19,6 +19,10 @@ HELPER_SOURCE = '''"""Stands where the grader has withheld a function."""
 
 class WithheldError(RuntimeError):
     """The function is what the assignment asks for, so the grader's copy of steerlab lacks it."""
+
+
+class WithheldModule(ImportError):
+    """The module holds what the assignment asks for, so the grader's copy of steerlab lacks it."""
 '''
 LEFT_OUT = shutil.ignore_patterns(
     "__pycache__",
@@ -47,7 +51,8 @@ def copy_without(package: Path, destination: Path, names: Iterable[str]) -> Path
     """Copy `package` into the folder `destination`, cutting the bodies of `names`.
 
     A name is "steerlab.directions:mean_difference", "steerlab.steering:AddVector.__call__", or a
-    class, whose methods all go. Returns the copy's folder.
+    class, whose methods all go; "steerlab.sparse" is a module or package, of which nothing stays.
+    Returns the copy's folder.
 
     Raises: ValueError naming each name that the package does not define.
     """
@@ -61,7 +66,10 @@ def copy_without(package: Path, destination: Path, names: Iterable[str]) -> Path
     for module, qualified_names in by_module.items():
         path = _module_file(copy, module)
         if path is None:
-            unknown += [f"{module}:{name}" for name in qualified_names]
+            unknown += [f"{module}:{name}".rstrip(":") for name in qualified_names]
+            continue
+        if "" in qualified_names:
+            _empty(path, module)
             continue
         source, missing = cut(path.read_text(encoding="utf-8"), module, qualified_names)
         unknown += [f"{module}:{name}" for name in missing]
@@ -70,10 +78,24 @@ def copy_without(package: Path, destination: Path, names: Iterable[str]) -> Path
         shutil.rmtree(copy)
         raise ValueError(
             f"Nothing to withhold under the name {', '.join(sorted(unknown))}: the form is "
-            '"steerlab.module:function" or "steerlab.module:Class.method", as the source defines it.'
+            '"steerlab.module:function" or "steerlab.module:Class.method", as the source defines it, or '
+            '"steerlab.module" for all of it.'
         )
     (copy / f"{HELPER}.py").write_text(HELPER_SOURCE, encoding="utf-8")
     return copy
+
+
+def _empty(path: Path, module: str) -> None:
+    """Leave nothing of a module, or of a package and all in it, but the reason."""
+    if path.name == "__init__.py":
+        shutil.rmtree(path.parent)
+        path.parent.mkdir()
+    reason = f"{module} does what you are asked to write; the grader withholds it"
+    package = module.partition(".")[0]
+    path.write_text(
+        f"from {package}.{HELPER} import WithheldModule\nraise WithheldModule({reason!r})\n",
+        "utf-8",
+    )
 
 
 def cut(source: str, module: str, names: set[str]) -> tuple[str, set[str]]:

@@ -133,8 +133,8 @@ def preload(model: str) -> list[str]:
     for name in (*WARM_MODULES, *WARM_IF_THERE, *of_models):
         try:
             importlib.import_module(name)
-        except ImportError:
-            if name not in WARM_IF_THERE:
+        except ImportError as error:
+            if name not in WARM_IF_THERE and type(error).__name__ != "WithheldModule":
                 raise
             missing.append(name)
     if model:

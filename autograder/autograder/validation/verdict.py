@@ -170,13 +170,14 @@ def _note_ungraded(label: str, results: Sequence[Result], report: Report) -> boo
 
 def _unsteady(mistake: Mistake, results: Sequence[Result]) -> str:
     """Which scores a wrong answer gets, and the tests that decide, where the draw matters."""
-    scores, failed = [], []
+    scores: list[float] = []
+    failed: list[set[str]] = []
     for task in (t for result in results for t in result.tasks if t.task == mistake.task):
         scores.append(round(task.score, 6))
         failed.append({test.name for test in task.tests if not test.passed})
     if len(set(scores)) < 2:
         return ""
-    deciding = sorted(set.union(*failed) - set.intersection(*failed))
+    deciding = sorted(failed[0].union(*failed) - failed[0].intersection(*failed))
     each = ", ".join(f"{score:g} in {scores.count(score)}" for score in sorted(set(scores)))
     return f"{mistake.label} gets {each} draws: {', '.join(deciding)}"
 
