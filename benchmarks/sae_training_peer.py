@@ -129,7 +129,7 @@ def main():
         "dictionary_learning": dictionary_learning,
     }[name]
     step, judged = make(kind, x.shape[1], rows[:BATCH])
-    multiply = products(rows, x.shape[1]) if name == "steerlab" else None
+    multiply = products(rows, x.shape[1]) if name == "steerlab" else step
     done = 0
 
     def answer(found):
