@@ -1,31 +1,28 @@
-"""One real sandbox for all tests of a session, and a small notebook that runs cells in it."""
+"""One real sandbox for all tests of a session, and notebooks that run cells in it."""
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
-from autograder.probe import CallLimits, Student, start_student, take_code
-from autograder.sandbox import ExitInfo, Limits, Sandbox, Settings, kernel_manager
+from autograder.sandbox import Limits, Sandbox, Settings
+from kernel_notebook import Notebook
 
 #: The files that take longest, longest first: the others fill what time is left beside them.
 LONGEST = (
+    "test_assignments.py",
     "test_example_class.py",
     "test_attacks.py",
+    "test_notebooks.py",
     "test_gradescope.py",
     "test_gradescope_attacks.py",
     "test_weaker_grading.py",
     "test_grade.py",
     "test_regrade.py",
-    "test_assignments.py",
-    "test_notebooks.py",
     "test_house.py",
 )
 
@@ -88,68 +85,6 @@ WITHHELD = (
     "steerlab.secret_lab:Adder.__call__",
     "steerlab.secret_lab:AllGone",
 )
-
-
-@dataclass
-class Cell:
-    """What one executed cell gave."""
-
-    text: str = ""
-    error: str = ""
-    outputs: list[dict[str, Any]] = field(default_factory=list)
-
-
-class Notebook:
-    """A kernel in the sandbox, driven without a notebook file."""
-
-    def __init__(self, sandbox: Sandbox, limits: Limits | None = None) -> None:
-        self.loop = asyncio.new_event_loop()
-        self.manager = kernel_manager(sandbox, limits)
-        self.provisioner: Any = self.manager.provisioner
-        self.wait(self.manager.start_kernel())
-        self.client = self.manager.client()
-        self.client.start_channels()
-        self.wait(self.client.wait_for_ready(timeout=30))
-
-    def wait(self, awaitable: Any) -> Any:
-        return self.loop.run_until_complete(awaitable)
-
-    def run(self, code: str, timeout: float = 60) -> Cell:
-        """Execute a cell; its printed text and the name of its exception, if any."""
-        cell = Cell()
-
-        def keep(message: dict[str, Any]) -> None:
-            content = message["content"]
-            cell.outputs.append(content)
-            if message["msg_type"] == "stream":
-                cell.text += content["text"]
-            if message["msg_type"] == "error":
-                cell.error = content["ename"]
-
-        self.wait(self.client.execute_interactive(code, timeout=timeout, output_hook=keep))
-        return cell
-
-    def send(self, code: str) -> None:
-        """Send a cell without waiting for anything; its failure holds up no other."""
-        self.client.execute(code, stop_on_error=False)
-
-    def take(self, *names: str) -> None:
-        for name in names:
-            self.client.execute(take_code(name), silent=True, store_history=False)
-
-    def student(self, limits: CallLimits | None = None) -> Student:
-        return start_student(self.client, self.provisioner, limits)
-
-    def end(self, timeout: float = 20) -> ExitInfo:
-        """Wait until the kernel has ended by itself; how it did."""
-        ended = self.provisioner.control.wait(timeout)
-        assert ended is not None, "the kernel still runs"
-        return ended
-
-    def close(self) -> None:
-        self.client.stop_channels()
-        self.wait(self.manager.shutdown_kernel(now=True))
-        self.loop.close()
 
 
 @pytest.fixture(scope="session")

@@ -231,7 +231,7 @@ for name, call in {"unshare": (272, 0x10000000), "ptrace": (101, 16, 1, 0, 0), "
 SCRIPT = """
 import json, os, sys, time
 from pathlib import Path
-from conftest import Notebook
+from kernel_notebook import Notebook
 from autograder.sandbox import Limits, Settings, UserSandbox
 given = json.loads(sys.argv[1])
 hidden = Path("/tmp/hidden"); hidden.mkdir(mode=0o700)

@@ -12,7 +12,7 @@ from autograder.probe import CallLimits, Student, StudentDead, StudentError, sou
 from autograder.probe.client import CUSTOM_EXCEPTION
 from autograder.probe.wire import WireLimits
 from autograder.sandbox import Sandbox
-from conftest import Notebook
+from kernel_notebook import Notebook
 
 HONEST = """
 

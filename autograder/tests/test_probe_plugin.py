@@ -19,7 +19,7 @@ from autograder.probe import (
     task,
 )
 from autograder.sandbox import Sandbox
-from conftest import Notebook
+from kernel_notebook import Notebook
 
 SECRET = b"course secret"
 STUDENT = """

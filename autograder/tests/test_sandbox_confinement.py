@@ -36,7 +36,7 @@ print(libc.syscall(435, 0, 0), ctypes.get_errno())
 @pytest.fixture(scope="module")
 def shared(sandbox: Sandbox) -> Iterator:
     """One kernel for all tests of this file that only look."""
-    from conftest import Notebook
+    from kernel_notebook import Notebook
 
     running = Notebook(sandbox)
     yield running

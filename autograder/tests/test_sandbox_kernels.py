@@ -21,7 +21,7 @@ from autograder.sandbox import (
     check,
 )
 from autograder.sandbox.pool import remove_stale_folders
-from conftest import Notebook
+from kernel_notebook import Notebook
 from nbclient import NotebookClient
 
 GRADER = """

@@ -17,7 +17,7 @@ from autograder.probe import CallLimits, StudentDead
 from autograder.sandbox import Limits
 from autograder.sandbox.gate import Gate, listener
 from autograder.sandbox.groups import Groups, remove_stale
-from conftest import Notebook
+from kernel_notebook import Notebook
 
 FLOODS = {
     "one endless message": "socket.send_multipart([b'k.x.stream'] + [big] * 400, copy=False)",

@@ -176,7 +176,7 @@ def test_installed_copies_and_editable_hooks_are_masked(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def kernel(sandbox: Sandbox) -> Iterator:
-    from conftest import Notebook
+    from kernel_notebook import Notebook
 
     running = Notebook(sandbox)
     running.run("import steerlab.secret_lab as lab, inspect, importlib, gc, sys")

@@ -29,7 +29,7 @@ from autograder.intake import Clean, Refused, take_in
 from autograder.ledger import Ledger
 from autograder.results import GRADED, UNGRADED, Result
 from autograder.sandbox import KernelSource, Limits, Sandbox
-from conftest import Notebook
+from kernel_notebook import Notebook
 from nbformat.v4 import new_code_cell, new_markdown_cell
 from nbgrader.api import Gradebook
 from toy_course import CANARY, answer, hand_in, make_toy_course, solved
