@@ -1,6 +1,6 @@
 """Every assignment that ships: generated from its source, and free of what students must not see.
 
-Whether its hidden tests tell right from wrong, `make validate` says.
+Whether its hidden tests tell right from wrong, `make check` says.
 """
 
 from __future__ import annotations
