@@ -7,7 +7,7 @@ demo: setup  ## grade the example class in a scratch course folder
 test: setup-test  ## run all tests
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-check: setup-test  ## what authors change: types, every notebook on another model, the hidden tests
+check: setup-test  ## what authors change: types, notebooks on another model, example classes, hidden tests
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -m check -n 2 --dist loadfile
 	OMP_NUM_THREADS=1 .venv/bin/autograder validate --all --quick
 

@@ -73,7 +73,10 @@ class ClampFeatures:
             now = code[..., list(self.values)].to(rows.dtype)
         else:
             pre = torch.nn.functional.linear(x_in.to(rows.dtype), rows, bias)
-            now = pre * (pre > threshold)
+            now = _jump(pre, threshold)
+        if resid.dtype == decoder.dtype and not isinstance(scale, Tensor):
+            flat = resid.reshape(-1, resid.shape[-1])  # one product instead of two more passes
+            return torch.addmm(flat, (alpha - now).reshape(len(flat), -1), decoder).view_as(resid)
         step = (alpha - now) @ decoder
         if isinstance(scale, Tensor):
             step = step * scale
@@ -97,3 +100,8 @@ class ClampFeatures:
                 map(move, (rows, bias, threshold, sae.W_dec[features], alpha))
             )
         return self._rows[device]
+
+
+def _jump(pre: Float[Tensor, "*batch feature"], threshold: Tensor) -> Float[Tensor, "*batch feature"]:
+    """What is above its feature's threshold; 0 elsewhere."""
+    return pre * (pre > threshold)
