@@ -119,6 +119,7 @@ def test_nothing_secret_stands_in_any_file_that_leaves(graded, assignment):
                 assert find_leaks(path.read_text("utf-8"), canaries) == [], path
 
 
+@pytest.mark.check  # test_grade.py does the same with a course that needs no model
 def test_nbgraders_own_autograde_gives_the_same_scores(graded):
     _, folder, rows_of = graded
     assignment, student = FIRST, "bjorn_lindqvist"
