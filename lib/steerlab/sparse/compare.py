@@ -102,10 +102,13 @@ class MethodRow:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Rows of all methods, best concept score first; a method without a score comes last."""
+    """Rows of all methods, best concept score first; a method without a score comes last.
+
+    dose: what all were brought to, None where their vectors were added as they came.
+    """
 
     rows: tuple[MethodRow, ...]
-    dose: float
+    dose: float | None
     n_prompts: int
 
     def __getitem__(self, method: str) -> MethodRow:
@@ -156,7 +159,7 @@ def compare_methods(
     model: TransformerBridge,
     methods: Methods,
     contrast: Contrast,
-    dose: float,
+    dose: float | None,
     *,
     prompts: Sequence[str] | None = None,
     judge: Judge | None = None,
@@ -168,13 +171,14 @@ def compare_methods(
 ) -> Comparison:
     """Steer every prompt by every method at one dose, and judge what is written.
 
+    dose: None adds the methods' vectors as they come, for a caller who has brought them to length.
     prompts: the contrast's by default. judge: by default `judge_for(contrast)`. per_prompt:
     completions for each prompt and method, sampled at `temperature`. Everything that is fitted here is
     fitted on texts that no method has seen.
 
     Raises ValueError for a dose that is not above 0 or no completions, and what `generate` raises.
     """
-    if not (math.isfinite(dose) and dose > 0):
+    if dose is not None and not (math.isfinite(dose) and dose > 0):
         raise ValueError(f"dose is {dose}; expected a finite number above 0")
     if "none" not in methods.by_name:
         raise ValueError('methods lack "none", the unsteered text that all others are set against')
@@ -185,7 +189,8 @@ def compare_methods(
     subspace = methods.subspace
     probe = linear_probe(model, contrast, subspace, mode=mode)
     hidden = subspace.read(model, prompts, mode=mode)
-    size = dose * residual_norm(model, methods.hook_name, prompts, mode=mode)
+    norm = residual_norm(model, methods.hook_name, prompts, mode=mode)
+    size = None if dose is None else dose * norm
     table = [[_scaled(method, h, size) for h in hidden] for method in methods.by_name.values()]
     written: list[list[Completion]] = [[] for _ in table]
     for p, prompt in enumerate(prompts):
@@ -200,7 +205,7 @@ def compare_methods(
     plain = mean_fluency(model, written[list(methods.by_name).index("none")])
     rows = [
         _row(
-            model, method, found, texts, prompts, plain, judge, subspace, probe, size / dose, mode,
+            model, method, found, texts, prompts, plain, judge, subspace, probe, norm, mode,
             methods.hook_name,
         )
         for method, found, texts in zip(methods.by_name, table, written, strict=True)
@@ -239,14 +244,21 @@ class _Scaled:
     coefficient: float
 
 
-def _scaled(method: SteeringMethod, h: Float[Tensor, " d_model"], size: float) -> _Scaled | None:
-    """The method's vector for a prompt, and what brings it to that length; None without a vector."""
+def _scaled(
+    method: SteeringMethod, h: Float[Tensor, " d_model"], size: float | None
+) -> _Scaled | None:
+    """The method's vector for a prompt, and what brings it to that length; None without a vector.
+
+    size: None leaves it as long as it is.
+    """
     try:
         found = method(h)
     except Infeasible:
         return None
     length = float(found.vector.norm())
-    return _Scaled(found, size / length if length > 0 else 0.0)
+    if length == 0:
+        return _Scaled(found, 0.0)
+    return _Scaled(found, 1.0 if size is None else size / length)
 
 
 def _delta(scaled: _Scaled | None) -> Float[Tensor, " d_model"]:
