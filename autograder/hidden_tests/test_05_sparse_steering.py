@@ -120,7 +120,10 @@ def some_texts(rng, *, offset, limit=None):
         gaps = sizes[:-1] - sizes[1:]
         order = np.argsort(-np.abs(apart[:limit]))
         clear = np.all(values[:-1] / values[1:] > 1.12) and np.all(gaps[:3] > 0.12 * sizes[0])
-        if clear and 0 not in order[:3] and np.any(order[:3] > 2):
+        # Distances in units of the spread along each component would put others first.
+        by_effect = np.argsort(-np.abs(apart[:limit]) / np.sqrt(values[:limit]))
+        telling = set(by_effect[:2]) != set(order[:2])
+        if clear and telling and 0 not in order[:3] and np.any(order[:3] > 2):
             return Texts(x, labels, axes, apart)
     raise AssertionError("no residuals with clear gaps")
 
