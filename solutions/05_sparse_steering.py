@@ -321,8 +321,8 @@ for prompt, row in zip(prompts, gamma, strict=True):
 #
 # An answer needs a **status**, too. If all $\gamma_j \le 0$, nothing is to be done and zeros are the right
 # answer. If no $\delta$ satisfies the constraints, there *is* no answer, and zeros would be a wrong one that looks
-# right. (The original homework returned zeros whenever its solver failed. Then it generated text "steered"
-# by nothing and averaged over it.)
+# right. (Returning zeros whenever the solver fails is a common shortcut. Text is then generated, "steered"
+# by nothing, and goes into the average.)
 
 
 # %% nbgrader={"grade": false, "grade_id": "solve_socp", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -590,8 +590,8 @@ if active_prediction.filled:
 # ### What could be wrong with this result?
 #
 # A solver that stops early would also give an answer. And the original homework did not search the
-# dictionary: it picked 2,000 features beforehand, by how close they lie to the concept, and solved the program
-# among those. How far off is that? To say so one needs to know the true optimum over *all* features. The
+# dictionary: it picked 2,000 features beforehand, by how active they are and how close they lie to the
+# concept, and solved the program among those. How far off is that? To say so one needs to know the true optimum over *all* features. The
 # library has a solver that comes with a **certificate**: from the dual program it derives a number below
 # which no mixture of any features can be, and anyone can check that number with one matrix product.
 
@@ -685,11 +685,14 @@ def point(delta):
 
 prices = [0.1, 0.3, 1.0, 3.0, 10.0, 30.0]
 priced = [solve_qp(D, directions, gamma[0], price / reach(gamma[0]))[1] for price in prices]
-bounded = [point(delta) for delta in front[0] if delta is not None]
 penalised = [point(delta) for delta in priced if delta is not None]
+# The SOCP at the bounds of Part 4, and at the lengths that the QP has chosen.
+bounded = [delta for delta in front[0] if delta is not None]
+bounded += [solve_socp(D, directions, gamma[0], length)[1] for length, _ in penalised]
+bounded = [point(delta) for delta in bounded if delta is not None]
 if bounded and penalised:
     plots.bound_against_penalty(
-        bounded, penalised, n=f"1 prompt, {len(factors)} bounds, {len(prices)} prices"
+        bounded, penalised, n=f"1 prompt, {len(bounded)} bounds, {len(penalised)} prices"
     )
     print("price λ (1 / length missing):", prices)
     print("active features:             ", [n_active(delta) for delta in priced])
@@ -951,7 +954,19 @@ for name, (met, score, _, doses) in swept.items():
     print(f"{name}:", *shown, sep="\n  ")
 
 # %% [markdown]
-# PROSE_ALPHA
+# Look at $\alpha = 1$ first. Both concepts stand exactly where they were asked to stand: all thresholds
+# are reached, to the last digit. Sentiment has followed, from one half to about four fifths. Civility has not.
+# The replies are as rude as they were. The same guarantee, twice kept, and two outcomes.
+#
+# **The thresholds are a statement about one vector in the middle of the model. The text is written by
+# everything around it.** The prompt's rude words are still there. The blocks before this layer have read
+# them already, and every later block can look back at each of the prompt's tokens. For replies that are polite
+# more often than not it takes $\alpha = 2$, where the price has reached a nat per token; at $\alpha = 3$ most count as
+# polite and few are still text.
+#
+# And why does the upper panel *fall* beyond $\alpha = 1$? The solver has not failed. Look at the formula in Part 2:
+# $\alpha$ multiplies the negative $\gamma_j$ as well. A prompt that has 2 more than the mean along some direction
+# may lose 2 at $\alpha = 1$, and 6 at $\alpha = 3$. Whoever stretches the wish stretches the permission, too.
 
 # %% [markdown]
 # ## Part 8 · Nine methods at one dose
@@ -1003,14 +1018,14 @@ checks.check_at_dose(at_dose)
 #
 # They are set to equal dose by *your* function, and ranked by the judge. Beside the judge stands the
 # **subspace score**, the share of thresholds that the completions reach when the unsteered model reads them
-# again. This is what the original ranked by. It is close to what the two programs optimised.
+# again. This is what the original reports. It is close to what the two programs optimised.
 #
 # ### Predict: the winner
 
 # %% tags=["predict"]
 answer = "SOCP"  # one of the nine names in the table
 best_prediction = predict(
-    "At equal dose the judge of sentiment puts first:",
+    "At equal dose the judge of civility puts first:",
     answer,
     key="best",
     options=[
@@ -1070,12 +1085,13 @@ def nine_methods(concept, dose):
     return replace(methods, by_name=by_name)
 
 
-dose = settings.dose / 2
+# What shows differences between methods: neither everything nor nothing comes out at these doses.
+doses = {"sentiment": settings.dose / 2, "civility": settings.dose}
 tables = {}
 for name, concept in concepts.items():
-    methods = nine_methods(concept, dose)
+    methods = nine_methods(concept, doses[name])
     tables[name] = compare_methods(
-        model, methods, concept.told, None, prompts=concept.prompts, per_prompt=10,
+        model, methods, concept.told, None, prompts=concept.prompts, per_prompt=16,
         max_new_tokens=settings.max_new_tokens // 2, mode=settings.mode,
     )  # fmt: skip
     if best_prediction.filled:
@@ -1083,17 +1099,31 @@ for name, concept in concepts.items():
 
 plots.methods_ranked(
     {
-        name: [(r.method, r.concept_score, r.subspace_score, r.usable) for r in found.rows]
+        f"{name}, dose {doses[name]:g}": [
+            (r.method, r.concept_score, r.by_prompt, r.subspace_score, r.usable) for r in found.rows
+        ]
         for name, found in tables.items()
     },
     best_prediction,
-    n=f"5 prompts × 10 completions a method and concept, dose {dose:g}",
+    n="5 prompts × 16 completions a method and concept",
 )
 if best_prediction.filled:
-    print(best_prediction.beside(tables["sentiment"].rows[0].method))
+    print(best_prediction.beside(tables["civility"].rows[0].method))
 
 # %% [markdown]
-# PROSE_NINE
+# For civility the plain difference of class means wins, the vector of notebook 01 that needs no
+# dictionary, no solver and no proof. For sentiment the methods lie so close together that the ticks of the
+# five prompts overlap: with other draws the first places change hands, and the only safe statements are about
+# *none* and *random*, which stay behind. In neither table do the certified optima come first.
+#
+# Is that a contradiction? They are optimal for what was asked: the least sum of amounts that reaches
+# thresholds. Nobody asked for polite text. At equal *dose* the smallness of the sum even counts for nothing any more,
+# since everything is scaled to one length. What the programs have over the class means is something else, and
+# it is in the column L0: a dozen features that one can look up, against a vector that one cannot read.
+#
+# Compare the two scores as well. By the subspace score, the original's measure, the nine methods hardly
+# differ, for civility least of all, where *random* does as well as some that work. **A score that is close to what you
+# optimised will not tell you when you optimised the wrong thing.**
 
 # %% [markdown]
 # ## Part 9 · A defect to find, and a result that fails
@@ -1160,7 +1190,7 @@ print("steered at:", layers)
 
 
 # %% tags=["explore"]
-def judged_at(layer, concept, dose, n=8):
+def judged_at(layer, concept, dose, n=16):
     """The judge's score of completions, steered by the difference of class means at a layer."""
     found = sweeps[concept][layer]
     told, prompts = concepts[concept].told, concepts[concept].prompts
@@ -1177,7 +1207,7 @@ def judged_at(layer, concept, dose, n=8):
 
 
 by_layer = {
-    name: [judged_at(layer, name, settings.dose) for layer in settings.layers] for name in concepts
+    name: [judged_at(layer, name, doses[name]) for layer in settings.layers] for name in concepts
 }
 shown = {name: row for name, row in by_layer.items() if all(v is not None for v in row)}
 if shown:
@@ -1185,7 +1215,7 @@ if shown:
         shown,
         [True] * model.cfg.n_layers,
         ylabel="judge's score",
-        n=f"5 prompts × 8 completions a dot, dose {settings.dose:g}",
+        n=f"5 prompts × 16 completions a dot, doses {', '.join(f'{d:g}' for d in doses.values())}",
     )
 for name, row in by_layer.items():
     shares = [round(found.share, 3) for found in sweeps[name]]
@@ -1193,7 +1223,20 @@ for name, row in by_layer.items():
     print(f"{'':10} judge's score         {[None if v is None else round(v, 2) for v in row]}")
 
 # %% [markdown]
-# PROSE_FAIL
+# As a guide to steering, the sweep fails. The layer with the largest share for sentiment is the one at
+# which the judge sees the *least* effect. The layer with the smallest share, layer 0, is the best for both,
+# for civility by far, and the defect that we repaired so carefully moves a score by less than a tenth.
+#
+# Why? The share says how well the classes can be *told apart* by somebody who looks at a layer. But what a push
+# does is decided by the blocks after it. At layer 0 the stream is the words themselves, and every block
+# still has to read them: push there, and the model reads a politer prompt. At layer 2 half of the model has
+# read the rude words as they were. (It is notebook 03's lesson once more, for layers: **what reads a concept well need
+# not write it well.** And it is not a new rule. In this small model with its small vocabulary a
+# difference of classes is largely one of words. For another model the figure may look different; only the
+# experiment says so.)
+#
+# A convex program could not have been run at layer 0, for want of a dictionary there. That is how the
+# lamp decides where one looks for the key.
 
 # %% [markdown]
 # ## Part 10 · In your own words
@@ -1215,7 +1258,20 @@ for name, row in by_layer.items():
 #
 # canary-e2f2452f56fc60d5d1c39057eba3cb04
 #
-# PROSE_ESSAY
+# *Three claims that are not supported.* (1) **"Needs just fifteen features."** The number follows from what
+# was asked. In my Pareto front one prompt took 116 features at 1.001 of the smallest ε, 15 at 1.25 and 2 at 2.5, with
+# the same dictionary. I would report the count over ε and k; if it hardly changed, it would say something about the
+# model. (2) **"The features in which the model keeps friendliness."** In my solutions 13 features were active for all
+# eight prompts, and among them several labelled "civility: rude" or "math", in a program for positive
+# sentiment: they cancel sideways pushes. I would steer with each feature alone and switch each off; if friendliness rose
+# and fell with each of them, good. (3) **"No other method can do better."** They optimised the sum of amounts and
+# compared nothing. I would bring several other methods to their dose and have a stranger score the texts. In mine the
+# difference of class means came to 0.44 for civility and the SOCP to 0.25. If theirs led on prompts that chose
+# nothing, I would believe it. (Nor does "reached exactly" help: at α = 1 all thresholds were reached, and the judge
+# said 0.11 against 0.08 unsteered.)
+#
+# *The proof proves* that no cheaper mixture of these features moves this residual past these thresholds within this
+# bound.
 #
 # ### END SOLUTION
 

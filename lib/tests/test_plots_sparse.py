@@ -19,7 +19,11 @@ def no_figures_left():
     plt.close("all")
 
 
-ROWS = [("pairs", 0.9, 0.5, True), ("SOCP", 0.8, None, False), ("none", None, 0.3, True)]
+ROWS = [
+    ("pairs", 0.9, [0.8, 1.0], 0.5, True),
+    ("SOCP", 0.8, [0.8, None], None, False),
+    ("none", None, [], 0.3, True),
+]
 
 
 def draw_all(**given):
@@ -107,7 +111,11 @@ def test_features_active_for_every_prompt_come_first_and_bold_and_the_rest_is_co
 
 def test_a_method_that_costs_too_much_is_drawn_hollow_and_one_without_a_score_not_at_all():
     plots.methods_ranked({"sentiment": ROWS}, n="24")
-    dots = [line for line in plt.gcf().axes[0].lines if len(line.get_xdata()) == 1]
+    dots = [
+        line
+        for line in plt.gcf().axes[0].lines
+        if line.get_marker() == "o" and len(line.get_xdata()) == 1
+    ]
     assert [dot.get_markerfacecolor() == "white" for dot in dots] == [False, True]
 
 

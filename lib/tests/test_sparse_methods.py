@@ -204,6 +204,9 @@ def test_rows_are_ranked_by_the_judge_alone(model, methods):
     ranked = compare_methods(model, few, told, 0.5, judge=letters, per_prompt=2, max_new_tokens=6)
     scores = [row.concept_score for row in ranked.rows]
     assert scores == sorted(scores, reverse=True)
+    for row in ranked.rows:
+        assert len(row.by_prompt) == len(told.prompts)
+        assert min(row.by_prompt) <= row.concept_score <= max(row.by_prompt)
     nothing = compare_methods(
         model, few, told, 0.5, judge=lambda c: None, per_prompt=1, max_new_tokens=2
     )

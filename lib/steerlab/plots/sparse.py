@@ -23,6 +23,8 @@ from steerlab.plots.figure import (
 )
 from steerlab.predict import Prediction
 
+RankedRow = tuple[str, float | None, Numbers, float | None, bool]
+
 
 def component_separations(
     variance: Sequence[float],
@@ -54,6 +56,7 @@ def component_separations(
     bottom.set_ylabel("of the squared distance\nof the class means (%)")
     bottom.set_xlabel("principal component, by falling variance")
     bottom.set_xlim(0.3, len(variance) + 0.7)
+    bottom.set_xticks([1, *range(5, len(variance) + 1, 5)])
     top.spines[["top", "right"]].set_visible(False)
     finish(fig, bottom, n, provenance)
 
@@ -126,7 +129,7 @@ def bound_against_penalty(
 def warm_starts(
     seconds: Mapping[str, tuple[float, float]], *, n: str, provenance: str = COMPUTED_NOW
 ) -> None:
-    """Time of a sequence of problems, each from nothing or from the last answer; log axis.
+    """Time of a sequence of problems, each from nothing or from the last answer.
 
     seconds: for each sequence (cold, warm).
     """
@@ -141,7 +144,6 @@ def warm_starts(
         ax.bar_label(bars, [f" {value:.0f}" for value in values], fontsize=8)
     ax.set_yticks(rows, list(seconds))
     ax.set_ylim(len(seconds) - 0.5, -0.5)
-    ax.set_xscale("log")
     ax.margins(x=0.15)
     ax.set_xlabel("time of the whole sequence (ms)")
     finish(fig, ax, n, provenance)
@@ -232,7 +234,7 @@ def alpha_sweep(
 
 
 def methods_ranked(
-    panels: Mapping[str, Sequence[tuple[str, float | None, float | None, bool]]],
+    panels: Mapping[str, Sequence[RankedRow]],
     prediction: Prediction | None = None,
     *,
     n: str,
@@ -240,9 +242,10 @@ def methods_ranked(
 ) -> None:
     """Methods at one dose, best judged first, one panel a concept.
 
-    panels: rows of (method, judge's score, subspace score, usable). The judge's score is a dot, hollow
-    where the text costs too much; the subspace score a bar behind it. A prediction is a choice among
-    the methods: the one that the judge puts first.
+    panels: rows of (method, judge's score, that of each prompt alone, subspace score, usable). The
+    judge's score is a dot, hollow where the text costs too much, among small ticks for the prompts; the
+    subspace score a bar behind it. A prediction is a choice among the methods: the one that the judge
+    puts first.
     """
     if waits(prediction):
         return
@@ -256,24 +259,27 @@ def methods_ranked(
         ax.set_title(title)
     axes[0, 0].plot([], [], "o", color=TOWARDS, label="judge's score")
     axes[0, 0].plot([], [], "o", color=TOWARDS, mfc="white", label="the same, costs too much")
+    axes[0, 0].plot([], [], "|", ms=8, color=TOWARDS, alpha=0.6, label="one prompt")
     axes[0, 0].bar([0], [0], color=NEUTRAL, alpha=0.3, label="subspace score")
     if prediction is not None and prediction.filled:
         axes[0, 0].plot([], [], "s", color=GUESS, label="your prediction")
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=8)
+    fig.legend(handles, labels, loc="outside upper center", ncols=5, frameon=False, fontsize=8)
     caption(fig, n, provenance)
 
 
 def _ranking(
     ax: Axes,
-    rows: Sequence[tuple[str, float | None, float | None, bool]],
+    rows: Sequence[RankedRow],
     prediction: Prediction | None,
 ) -> None:
     """One panel: the best method on top."""
-    names = [name for name, _, _, _ in rows]
+    names = [name for name, *_ in rows]
     places = np.arange(len(rows))
-    ax.barh(places, floats([subspace for _, _, subspace, _ in rows]), 0.7, color=NEUTRAL, alpha=0.3)
-    for y, (_, score, _, fine) in enumerate(rows):
+    ax.barh(places, floats([row[3] for row in rows]), 0.7, color=NEUTRAL, alpha=0.3)
+    for y, (_, score, by_prompt, _, fine) in enumerate(rows):
+        single = floats(by_prompt)
+        ax.plot(single, np.full(len(single), y), "|", ms=8, color=TOWARDS, alpha=0.6)
         if score is not None:
             ax.plot(score, y, "o", color=TOWARDS, mfc=TOWARDS if fine else "white")
     ax.set_yticks(places, names)

@@ -80,8 +80,9 @@ class MethodRow:
     l0: features it touches, mean over prompts; None for a dense vector. subspace_score: share of
     thresholds that the completions reach; probe_score: mean probability of the target class under a
     linear probe. kl: mean KL(steered ‖ unsteered) of the next token over the prompts' positions, in
-    nats. concept_score: the judge's, by which rows are ranked. n: completions; infeasible: prompts for
-    which the method has no vector, which count nowhere else.
+    nats. concept_score: the judge's, by which rows are ranked; by_prompt: the same for each prompt's
+    completions alone, which shows how far to trust it. n: completions; infeasible: prompts for which
+    the method has no vector, which count nowhere else.
     """
 
     method: str
@@ -98,6 +99,7 @@ class MethodRow:
     n: int
     infeasible: int
     example: str
+    by_prompt: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,8 @@ class Comparison:
         """One flat dictionary for each row, for a data frame or a CSV file."""
         flat = []
         for row in self.rows:
-            record = {key: value for key, value in vars(row).items() if key != "fluency"}
+            apart = ("fluency", "by_prompt")
+            record = {key: value for key, value in vars(row).items() if key not in apart}
             cost = row.fluency
             record |= {
                 "nll": cost.nll if cost else None,
@@ -361,6 +364,7 @@ def _row(
             name, 0.0, 0.0, None, None, None, None, None, None, False, None, 0, infeasible, ""
         )
     deltas = [_delta(scaled) for _, scaled in here]
+    each = len(texts) // len(here)
     counts = [len(s.found.features) for _, s in here if s.found.features is not None]
     cost = mean_fluency(model, texts)
     residuals = read_completions(model, texts, hook_name, subspace.pooling)
@@ -383,4 +387,5 @@ def _row(
         n=len(texts),
         infeasible=infeasible,
         example=texts[0].text,
+        by_prompt=tuple(judge(texts[i : i + each]) for i in range(0, len(texts), each)),
     )
