@@ -141,7 +141,7 @@ def read(texts):
 
 x = read(texts)
 labels = torch.arange(len(texts)) < len(sentiment.target_texts)  # True: the target class
-print(f"at {hook_name}: {len(x)} texts, {int(labels.sum())} of them {sentiment.target}")
+print(f"at {hook_name}: {len(x)} texts, {len(sentiment.target_texts)} of them {sentiment.target}")
 for i in (0, 1, -2, -1):
     print(f"  {'target' if labels[i] else 'other ':7} {texts[i][:80]!r}")
 
@@ -165,8 +165,8 @@ def concept_directions(
     ### BEGIN SOLUTION
     # canary-e2f2452f56fc60d5d1c39057eba3cb04
     components = torch.linalg.svd(x - x.mean(dim=0), full_matrices=False).Vh[:n_components]
-    s = components @ (x[labels].mean(dim=0) - x[~labels].mean(dim=0))
-    kept = s.abs().argsort(descending=True)[:k]
+    s = components @ (x[labels].mean(0) - x[~labels].mean(0))
+    kept = torch.topk(s.abs(), min(k, len(s))).indices
     return components[kept] * s[kept].sign()[:, None], s[kept].abs()
     ### END SOLUTION
 
@@ -368,8 +368,8 @@ checks.check_solve_socp(solve_socp)
 #
 # In four steps. Say what is unknown: `y = cp.Variable(3, nonneg=True)`. Say what is wanted of it, a
 # list of comparisons: `[A @ y <= b, cp.norm(y) <= 2]`, with NumPy arrays for what is known. Put it
-# together with a goal: `program = cp.Problem(cp.Maximize(c @ y), that_list)`. Then `program.solve()`;
-# afterwards `program.status` is a word and `y.value` a NumPy array. (`cp.sum`, `cp.norm` and
+# together with a goal: `puzzle = cp.Problem(cp.Maximize(c @ y), that_list)`. Then `puzzle.solve()`;
+# afterwards `puzzle.status` is a word and `y.value` a NumPy array. (`cp.sum`, `cp.norm` and
 # `cp.sum_squares` take expressions; `tensor.numpy()` makes an array.)
 # </details>
 #
@@ -380,7 +380,7 @@ checks.check_solve_socp(solve_socp)
 # say everything else about `added`.
 # </details>
 #
-# <details><summary>Which words can <code>program.status</code> be?</summary>
+# <details><summary>Which words can <code>puzzle.status</code> be?</summary>
 #
 # `"optimal"` and `"infeasible"`, and each of them with `"_inaccurate"` behind it when the solver is not
 # quite sure. Where there is no answer, `y.value` is `None`.
@@ -437,7 +437,7 @@ if delta is not None:
     print(f"sum of the amounts {delta.sum():.2f}, length {moved.norm():.2f} (ε = {epsilon:.2f})")
     print("asked for", [round(float(v), 2) for v in gamma[0]])
     print("reached  ", [round(float(v), 2) for v in directions @ moved])
-    for i in delta.argsort(descending=True)[:6].tolist():
+    for i in delta.topk(min(6, len(delta))).indices.tolist():
         print(f"  feature {features[i]:5}  amount {delta[i]:5.2f}  {label_of(i)}")
 
 # %% [markdown]
@@ -991,8 +991,9 @@ def at_dose(
     """
     ### BEGIN SOLUTION
     # canary-e2f2452f56fc60d5d1c39057eba3cb04
-    length = dose * stream.norm(dim=-1).mean()
-    return vectors * (length / vectors.norm(dim=-1, keepdim=True).clamp(min=1e-12))
+    wanted = dose * stream.norm(dim=-1).mean()
+    lengths = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    return vectors * (wanted / lengths.clamp(min=1e-12))
     ### END SOLUTION
 
 
