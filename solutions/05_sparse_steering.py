@@ -526,13 +526,14 @@ print(f"with 0.9 of that: {status}, {nothing}")
 #
 # Between the smallest $\varepsilon$ and one so large that it never matters lies everything that the
 # SOCP can answer. The program takes the *fewest* features that it can get away with. There are
-# `len(D)` to choose from, the concept has 5 directions, the stream has `model.cfg.d_model` dimensions.
+# as many to choose from as Part 3 has printed, the concept has 5 directions, and the number of dimensions of the
+# stream is printed below.
 # How many features are active (above a thousandth of the largest amount) at each of these bounds?
 
 # %%
 factors = [1.001, 1.02, 1.1, 1.25, 1.6, 2.5]
 print("ε, as a multiple of the smallest:", factors)
-print("features:", "see len(D) above", "· dimensions:", model.cfg.d_model)
+print("dimensions of the stream:", model.cfg.d_model)
 
 # %% tags=["predict"]
 answer = [10, 9, 8, 7, 6, 5]  # a list: one number for each ε
@@ -802,14 +803,14 @@ if table:
     plots.feature_table(
         table,
         in_words,
-        [prompt[:24] for prompt in solutions],
+        [" ".join(prompt.split()[:3]) + " …" for prompt in solutions],
         n=f"{len(solutions)} prompts, ε = {SLACK} of what is missing",
     )
 always = [feature for feature, row in table.items() if all(row)]
 print(f"{len(table)} features take part, {len(always)} in every prompt:")
 for feature in always:
     known = names.get(feature)
-    about = "" if known is None else f"{known.concept}, on {' '.join(known.tokens[:6])}"
+    about = "" if known is None else f"{known.concept}, on {list(known.tokens[:5])}"
     page = (settings.feature_page or "").format(feature=feature)
     print(f"  {feature:6} {about}{page}")
 
@@ -961,7 +962,7 @@ for name, (met, score, _, doses) in swept.items():
 # **The thresholds are a statement about one vector in the middle of the model. The text is written by
 # everything around it.** The prompt's rude words are still there. The blocks before this layer have read
 # them already, and every later block can look back at each of the prompt's tokens. For replies that are polite
-# more often than not it takes $\alpha = 2$, where the price has reached a nat per token; at $\alpha = 3$ most count as
+# more often than not it takes $\alpha = 2$, where the price has nearly reached a nat per token; at $\alpha = 3$ most count as
 # polite and few are still text.
 #
 # And why does the upper panel *fall* beyond $\alpha = 1$? The solver has not failed. Look at the formula in Part 2:
