@@ -1226,8 +1226,8 @@ for name, row in by_layer.items():
 
 # %% [markdown]
 # As a guide to steering, the sweep fails. The layer with the largest share for sentiment is the one at
-# which the judge sees the *least* effect. The layer with the smallest share, layer 0, is the best for both,
-# for civility by far, and the defect that we repaired so carefully moves a score by less than a tenth.
+# which the judge sees the *least* effect. Layer 0, where the share is small, is at the top for both, for civility by
+# far. And the defect that we repaired so carefully moves a score by less than a tenth.
 #
 # Why? The share says how well the classes can be *told apart* by somebody who looks at a layer. But what a push
 # does is decided by the blocks after it. At layer 0 the stream is the words themselves, and every block
