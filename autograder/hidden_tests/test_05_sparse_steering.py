@@ -217,6 +217,19 @@ def test_only_the_first_components_take_part(student, rng):
     assert same_span(got, texts.axes[wanted(texts, 2, limit)])
 
 
+@task(
+    "concept_directions",
+    weight=1,
+    misconception="Your function changes the residuals that it was given. Build new tensors.",
+)
+def test_the_residuals_are_left_as_they_are(student, rng):
+    texts = some_texts(rng, offset=True)
+    result, (after, *_) = student.call_keeping("concept_directions", texts.x, texts.labels, 2)
+    assert torch.equal(after, texts.x)
+    got = as_tensor(two(result)[0], (2, texts.x.shape[1]))
+    assert bool(got.any())
+
+
 # ------------------------------------------------------------------------------------ missing
 
 

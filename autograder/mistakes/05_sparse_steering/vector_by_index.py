@@ -2,7 +2,6 @@
 
 # canary-e2f2452f56fc60d5d1c39057eba3cb04
 
-
 TASK = "steering_vector"
 EXPECT = "loses"
 
