@@ -59,6 +59,16 @@ TASKS: dict[str, tuple[str, ...]] = {
         "tcav_test",
         "written",
     ),
+    "05_sparse_steering": (
+        "concept_directions",
+        "missing",
+        "solve_socp",
+        "smallest_epsilon",
+        "solve_qp",
+        "steering_vector",
+        "at_dose",
+        "written",
+    ),
 }
 
 LARGE = 20 * 2**20

@@ -66,6 +66,7 @@ class CourseSettings:
     topic shows; max_text_tokens: where they are cut.
     n_topic_writings: how many texts steered towards topics make one point of a figure.
     base: the model that this one was tuned from, if that one is known too.
+    feature_page: address of a public page about a {feature} of `sae`, where there are such pages.
     """
 
     name: str
@@ -87,6 +88,7 @@ class CourseSettings:
     skip_tokens: int = 4
     max_text_tokens: int = 127
     base: str | None = None
+    feature_page: str | None = None
 
     @property
     def prompt(self) -> str:
@@ -132,6 +134,12 @@ _SAES = {
     "gemma-2-2b-it": "gemma-scope-2b-pt-res/layer_21/width_65k/average_l0_20",
     "olmo-2-7b": "olmo2-7b-sae-65k-v1",
 }
+# Neuronpedia's pages about the features of these.
+_FEATURE_PAGES = {
+    "gpt2": "https://www.neuronpedia.org/gpt2-small/6-res-jb/{feature}",
+    "gemma-2-2b": "https://www.neuronpedia.org/gemma-2-2b/21-gemmascope-res-65k/{feature}",
+    "gemma-2-2b-it": "https://www.neuronpedia.org/gemma-2-2b/21-gemmascope-res-65k/{feature}",
+}
 # Instruction-tuned models and what they were tuned from, where both can be loaded.
 _BASES = {"gemma-2-2b-it": "gemma-2-2b"}
 
@@ -163,6 +171,7 @@ def _settings(name: str, n_layers: int, context: int | None = None) -> CourseSet
         prompts=prompts,
         haiku=TINY_HAIKU if name == "tiny" else ASKED_HAIKU if mode == "chat" else HAIKU,
         sae=_SAES.get(name),
+        feature_page=_FEATURE_PAGES.get(name),
     )
     if name in _TAUGHT and name != "tiny":
         # Models of real language. Posts of newsgroups begin with quotations and greetings.

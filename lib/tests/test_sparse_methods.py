@@ -179,6 +179,19 @@ def test_every_method_is_compared_at_the_same_dose(model, methods, comparison):
     assert comparison["single feature"].l0 == 1
 
 
+def test_without_a_dose_vectors_are_added_as_they_come(model, methods):
+    few = replace(methods, by_name={name: methods[name] for name in ("none", "class means")})
+    table = compare_methods(
+        model, few, small_contrast(), None, prompts=["The movie"], per_prompt=1, max_new_tokens=2
+    )
+    length = float(methods["class means"](torch.zeros(32)).vector.norm())
+    norm = residual_norm(model, PRE, ["The movie"])
+    assert table["class means"].dose == pytest.approx(length / norm, rel=1e-4)
+    assert table["class means"].coefficient == 1.0
+    assert table["none"].dose == 0.0
+    assert table.dose is None
+
+
 def test_rows_are_ranked_by_the_judge_alone(model, methods):
     """A judge that counts a letter: no quantity that was optimised has a say."""
 
@@ -191,6 +204,9 @@ def test_rows_are_ranked_by_the_judge_alone(model, methods):
     ranked = compare_methods(model, few, told, 0.5, judge=letters, per_prompt=2, max_new_tokens=6)
     scores = [row.concept_score for row in ranked.rows]
     assert scores == sorted(scores, reverse=True)
+    for row in ranked.rows:
+        assert len(row.by_prompt) == len(told.prompts)
+        assert min(row.by_prompt) <= row.concept_score <= max(row.by_prompt)
     nothing = compare_methods(
         model, few, told, 0.5, judge=lambda c: None, per_prompt=1, max_new_tokens=2
     )

@@ -47,6 +47,7 @@ WARM_FOR_A_MODEL = (
     "safetensors.torch",
     "sklearn.linear_model",
     "sklearn.svm",
+    "cvxpy",
 )
 TORCH_ALONE = "torch"  # in the place of a model's name: the library, and no model
 LEFT_COLD = (".cli", ".train", ".__main__")  # what notebooks do not import

@@ -30,6 +30,15 @@ from steerlab.checks.mean_diff import (
     check_steering_hooks,
     check_steering_mask,
 )
+from steerlab.checks.sparse import (
+    check_at_dose,
+    check_concept_directions,
+    check_missing,
+    check_smallest_epsilon,
+    check_solve_qp,
+    check_solve_socp,
+    check_steering_vector,
+)
 from steerlab.checks.toy_sae import (
     check_forward,
     check_init_sae,
@@ -42,10 +51,12 @@ from steerlab.checks.toy_sae import (
 
 __all__ = [
     "CheckFailed",
+    "check_at_dose",
     "check_cav_intervention",
     "check_clamp_and_decode",
     "check_clamp_reference",
     "check_clamp_step",
+    "check_concept_directions",
     "check_concept_score",
     "check_error_term",
     "check_find_feature",
@@ -57,6 +68,7 @@ __all__ = [
     "check_make_intervention",
     "check_masked_mean",
     "check_mean_difference",
+    "check_missing",
     "check_prepare",
     "check_random_cavs",
     "check_sae_loss",
@@ -64,8 +76,12 @@ __all__ = [
     "check_schedule",
     "check_sensitivities",
     "check_sentence_residuals",
+    "check_smallest_epsilon",
+    "check_solve_qp",
+    "check_solve_socp",
     "check_steering_hooks",
     "check_steering_mask",
+    "check_steering_vector",
     "check_tcav_test",
     "check_top_contexts",
     "check_train_sae",

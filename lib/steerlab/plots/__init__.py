@@ -17,6 +17,16 @@ from steerlab.plots.mean_diff import (
     control_histogram,
     dose_sweep,
 )
+from steerlab.plots.sparse import (
+    alpha_sweep,
+    bound_against_penalty,
+    component_separations,
+    feature_table,
+    layers_by_concept,
+    methods_ranked,
+    pareto_front,
+    warm_starts,
+)
 from steerlab.plots.toy_sae import (
     concept_scores,
     frontier,
@@ -27,10 +37,13 @@ from steerlab.plots.toy_sae import (
 
 __all__ = [
     "accuracy_by_layer",
+    "alpha_sweep",
     "bos_angle",
     "both_ways",
+    "bound_against_penalty",
     "changed_tokens",
     "clamp_sweep",
+    "component_separations",
     "concept_scores",
     "control_histogram",
     "control_rows",
@@ -38,14 +51,19 @@ __all__ = [
     "dose_sweep",
     "effect_by_price",
     "feature_quality",
+    "feature_table",
     "form_cost",
     "frontier",
     "histograms",
     "interference_overlay",
+    "layers_by_concept",
     "methods_by_dose",
+    "methods_ranked",
+    "pareto_front",
     "recovered_directions",
     "steering_by_sparsity",
     "switched_off",
     "tcav_scores",
     "training_curves",
+    "warm_starts",
 ]

@@ -80,8 +80,9 @@ class MethodRow:
     l0: features it touches, mean over prompts; None for a dense vector. subspace_score: share of
     thresholds that the completions reach; probe_score: mean probability of the target class under a
     linear probe. kl: mean KL(steered ‖ unsteered) of the next token over the prompts' positions, in
-    nats. concept_score: the judge's, by which rows are ranked. n: completions; infeasible: prompts for
-    which the method has no vector, which count nowhere else.
+    nats. concept_score: the judge's, by which rows are ranked; by_prompt: the same for each prompt's
+    completions alone, which shows how far to trust it. n: completions; infeasible: prompts for which
+    the method has no vector, which count nowhere else.
     """
 
     method: str
@@ -98,14 +99,18 @@ class MethodRow:
     n: int
     infeasible: int
     example: str
+    by_prompt: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Rows of all methods, best concept score first; a method without a score comes last."""
+    """Rows of all methods, best concept score first; a method without a score comes last.
+
+    dose: what all were brought to, None where their vectors were added as they came.
+    """
 
     rows: tuple[MethodRow, ...]
-    dose: float
+    dose: float | None
     n_prompts: int
 
     def __getitem__(self, method: str) -> MethodRow:
@@ -118,7 +123,8 @@ class Comparison:
         """One flat dictionary for each row, for a data frame or a CSV file."""
         flat = []
         for row in self.rows:
-            record = {key: value for key, value in vars(row).items() if key != "fluency"}
+            apart = ("fluency", "by_prompt")
+            record = {key: value for key, value in vars(row).items() if key not in apart}
             cost = row.fluency
             record |= {
                 "nll": cost.nll if cost else None,
@@ -156,7 +162,7 @@ def compare_methods(
     model: TransformerBridge,
     methods: Methods,
     contrast: Contrast,
-    dose: float,
+    dose: float | None,
     *,
     prompts: Sequence[str] | None = None,
     judge: Judge | None = None,
@@ -168,13 +174,14 @@ def compare_methods(
 ) -> Comparison:
     """Steer every prompt by every method at one dose, and judge what is written.
 
+    dose: None adds the methods' vectors as they come, for a caller who has brought them to length.
     prompts: the contrast's by default. judge: by default `judge_for(contrast)`. per_prompt:
     completions for each prompt and method, sampled at `temperature`. Everything that is fitted here is
     fitted on texts that no method has seen.
 
     Raises ValueError for a dose that is not above 0 or no completions, and what `generate` raises.
     """
-    if not (math.isfinite(dose) and dose > 0):
+    if dose is not None and not (math.isfinite(dose) and dose > 0):
         raise ValueError(f"dose is {dose}; expected a finite number above 0")
     if "none" not in methods.by_name:
         raise ValueError('methods lack "none", the unsteered text that all others are set against')
@@ -185,7 +192,8 @@ def compare_methods(
     subspace = methods.subspace
     probe = linear_probe(model, contrast, subspace, mode=mode)
     hidden = subspace.read(model, prompts, mode=mode)
-    size = dose * residual_norm(model, methods.hook_name, prompts, mode=mode)
+    norm = residual_norm(model, methods.hook_name, prompts, mode=mode)
+    size = None if dose is None else dose * norm
     table = [[_scaled(method, h, size) for h in hidden] for method in methods.by_name.values()]
     written: list[list[Completion]] = [[] for _ in table]
     for p, prompt in enumerate(prompts):
@@ -200,7 +208,7 @@ def compare_methods(
     plain = mean_fluency(model, written[list(methods.by_name).index("none")])
     rows = [
         _row(
-            model, method, found, texts, prompts, plain, judge, subspace, probe, size / dose, mode,
+            model, method, found, texts, prompts, plain, judge, subspace, probe, norm, mode,
             methods.hook_name,
         )
         for method, found, texts in zip(methods.by_name, table, written, strict=True)
@@ -239,14 +247,21 @@ class _Scaled:
     coefficient: float
 
 
-def _scaled(method: SteeringMethod, h: Float[Tensor, " d_model"], size: float) -> _Scaled | None:
-    """The method's vector for a prompt, and what brings it to that length; None without a vector."""
+def _scaled(
+    method: SteeringMethod, h: Float[Tensor, " d_model"], size: float | None
+) -> _Scaled | None:
+    """The method's vector for a prompt, and what brings it to that length; None without a vector.
+
+    size: None leaves it as long as it is.
+    """
     try:
         found = method(h)
     except Infeasible:
         return None
     length = float(found.vector.norm())
-    return _Scaled(found, size / length if length > 0 else 0.0)
+    if length == 0:
+        return _Scaled(found, 0.0)
+    return _Scaled(found, 1.0 if size is None else size / length)
 
 
 def _delta(scaled: _Scaled | None) -> Float[Tensor, " d_model"]:
@@ -349,6 +364,7 @@ def _row(
             name, 0.0, 0.0, None, None, None, None, None, None, False, None, 0, infeasible, ""
         )
     deltas = [_delta(scaled) for _, scaled in here]
+    each = len(texts) // len(here)
     counts = [len(s.found.features) for _, s in here if s.found.features is not None]
     cost = mean_fluency(model, texts)
     residuals = read_completions(model, texts, hook_name, subspace.pooling)
@@ -371,4 +387,5 @@ def _row(
         n=len(texts),
         infeasible=infeasible,
         example=texts[0].text,
+        by_prompt=tuple(judge(texts[i : i + each]) for i in range(0, len(texts), each)),
     )

@@ -1,0 +1,11 @@
+"""The length of the mean token, not the mean length."""
+
+# canary-e2f2452f56fc60d5d1c39057eba3cb04
+
+TASK = "at_dose"
+EXPECT = "loses"
+
+
+def at_dose(vectors, stream, dose):
+    size = dose * stream.mean(0).norm()
+    return vectors / vectors.norm(dim=1, keepdim=True).clamp(min=1e-9) * size

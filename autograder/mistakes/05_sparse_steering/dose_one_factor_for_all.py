@@ -1,0 +1,10 @@
+"""All vectors are scaled by one factor, the longest to the dose."""
+
+# canary-e2f2452f56fc60d5d1c39057eba3cb04
+
+TASK = "at_dose"
+EXPECT = "loses"
+
+
+def at_dose(vectors, stream, dose):
+    return vectors * (dose * stream.norm(dim=1).mean() / vectors.norm(dim=1).max())

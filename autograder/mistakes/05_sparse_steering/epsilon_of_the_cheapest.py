@@ -1,0 +1,19 @@
+"""The length of the cheapest vector."""
+
+# canary-e2f2452f56fc60d5d1c39057eba3cb04
+
+import cvxpy as cp
+import numpy as np
+
+TASK = "smallest_epsilon"
+EXPECT = "loses"
+
+
+def smallest_epsilon(D, directions, gamma):
+    if gamma.max() <= 0:
+        return 0.0
+    A, W, g = (t.double().numpy() for t in (D, directions, gamma))
+    y = cp.Variable(len(A), nonneg=True)
+    problem = cp.Problem(cp.Minimize(cp.sum(y)), [W @ (A.T @ y) >= g])
+    problem.solve()
+    return float("inf") if y.value is None else float(np.linalg.norm(A.T @ y.value))

@@ -1,0 +1,10 @@
+"""The thresholds themselves: what the residual has is left out."""
+
+# canary-e2f2452f56fc60d5d1c39057eba3cb04
+
+TASK = "missing"
+EXPECT = "loses"
+
+
+def missing(h, directions, target_mean, alpha=1.0):
+    return (alpha * directions @ target_mean).expand(*h.shape[:-1], -1)
