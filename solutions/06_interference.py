@@ -188,7 +188,7 @@ from steerlab.tokens import tokenize
 token_sets = math_tokens(model)
 is_math, is_token = token_sets.math, token_sets.math | token_sets.rest
 print(f"{int(is_math.sum())} math tokens of {int(is_token.sum())}, e.g.")
-print([text for text in token_sets.texts.values()][:24])
+print(list(token_sets.texts.values())[:24])
 
 
 def last_logits(texts):
