@@ -134,6 +134,7 @@ def test_the_mean_difference_points_from_mathematics_to_code(model):
         ({"direction": torch.ones(32), "alphas": [1, float("nan")]}, "finite numbers"),
         ({"direction": torch.ones(32), "alphas": [0]}, "at least one other strength"),
         ({"direction": torch.ones(32), "n_controls": 0}, "n_controls is 0"),
+        ({"direction": torch.ones(32), "limit": 0}, "limit is 0"),
         ({"direction": torch.ones(32), "max_new_tokens": 64}, "no prompt fits the model's context"),
         ({"direction": torch.ones(32), "positions": "generated"}, "'all' or 'prompt'"),
     ],
@@ -141,6 +142,11 @@ def test_the_mean_difference_points_from_mathematics_to_code(model):
 def test_a_sweep_that_means_nothing_is_refused(model, arguments, said):
     with pytest.raises(ValueError, match=said):
         plan_sweep(model, **{"prompts": PROMPTS, **SMALL, **arguments})
+
+
+def test_a_limit_keeps_the_first_prompts_of_each_kind(model):
+    plan = plan_sweep(model, direction=torch.ones(32), prompts=PROMPTS, limit=1, **SMALL)
+    assert [p.id for p in plan.prompts] == ["code-9", "math-9", "mixed-1"]
 
 
 # ---------------------------------------------------------------- measuring

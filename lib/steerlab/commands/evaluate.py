@@ -74,6 +74,7 @@ SETTINGS: dict[str, Setting] = {
         None, _numbers, "strengths as doses, e.g. --alphas=-1,-0.5,0.5,1; 0 joins them"
     ),
     "prompts": Setting(None, _text, "'english', 'concepts' or a JSON file of prompts"),
+    "limit": Setting(None, _number, "at most so many prompts of each kind"),
     "controls": Setting(99, _number, "control directions of each family"),
     "first_controls": Setting(19, _number, "how many of them also begin completions (LaTeX-first)"),
     "text_controls": Setting(3, _number, "how many of them also write whole completions"),
@@ -189,6 +190,7 @@ def _run(settings: dict[str, Any], *, plots: bool) -> int:
         hook_name=settings["hook_name"],
         alphas=settings["alphas"] or ALPHAS,
         prompts=settings["prompts"],
+        limit=settings["limit"],
         n_controls=settings["controls"],
         mode=settings["mode"],
         seed=settings["seed"],

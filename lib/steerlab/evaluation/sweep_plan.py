@@ -167,6 +167,7 @@ def plan_sweep(
     name: str | None = None,
     alphas: Sequence[float] = ALPHAS,
     prompts: str | os.PathLike[str] | Sequence[Prompt] | None = None,
+    limit: int | None = None,
     n_controls: int = 99,
     mode: Mode | None = None,
     seed: int = 0,
@@ -182,7 +183,8 @@ def plan_sweep(
     or an index of yours.
 
     alphas: doses; 0 joins them. prompts: a set or file for `interference_prompts`, or prompts;
-    by default what the model can read. n_controls: of each family; decoder rows need an autoencoder.
+    by default what the model can read. limit: at most so many of each kind judge. n_controls: of
+    each family; decoder rows need an autoencoder.
     options: further fields of `SweepPlan`.
 
     Raises ValueError for none or several of the three, a feature that the model or the prompts do
@@ -198,7 +200,7 @@ def plan_sweep(
             "name one thing to add: a feature (with an sae), a direction, or an intervention"
         )
     everything = _prompts(prompts, settings.prompt_set)
-    judging = tuple(p for p in everything if p.split == "evaluation")
+    judging = _first_of_each_kind([p for p in everything if p.split == "evaluation"], limit)
     choosing = {
         kind: [p.text for p in everything if p.split == "selection" and p.kind == kind]
         for kind in ("code", "math")
@@ -320,6 +322,16 @@ def _prompts(
     if prompts is None or isinstance(prompts, str | os.PathLike):
         return interference_prompts(prompts or readable)
     return list(prompts)
+
+
+def _first_of_each_kind(prompts: Sequence[Prompt], limit: int | None) -> tuple[Prompt, ...]:
+    if limit is None:
+        return tuple(prompts)
+    if limit < 1:
+        raise ValueError(f"limit is {limit}; at least one prompt of each kind judges")
+    kinds = dict.fromkeys(p.kind for p in prompts)
+    kept = {p.id for kind in kinds for p in [q for q in prompts if q.kind == kind][:limit]}
+    return tuple(p for p in prompts if p.id in kept)
 
 
 def _that_fit(
