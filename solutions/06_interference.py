@@ -333,6 +333,11 @@ for name, rows in (("prompts it was trained on", own), ("other prompts", other))
         print(f"{name:26} {which:16} FVU {found.fvu:.3f}, silent features {found.dead:.0%}")
 
 # %% [markdown]
+# Fewer tokens than features: the small SAE can all but assign each token a feature of its own. On the prompts
+# it was trained on it looks like the better one (FVU 0.022 against 0.037); on others its error doubles,
+# to 0.047, while the other SAE's stays where it was. A feature of such an SAE may be the feature of one
+# prompt. With 4,096 features and 112 prompts the source is in the same place.
+#
 # The second defect of the source is one line: `W = sd.get("W_dec") or sd.get("decoder.weight")`. It
 # is a Python idiom for *the first, or else the second*, and for tensors it raises
 # `Boolean value of Tensor with more than one value is ambiguous`, exactly when the first one **is**
@@ -495,7 +500,12 @@ if widest.filled:
     print("change of the margin by the feature:", [round(float(x), 2) for x in observed])
 
 # %% [markdown]
-# @SWEEP@
+# Two things at once. Between doses −0.5 and 0.5 the feature hardly moves the margin, by 0.06 logits at
+# most, and nearly every control of every family does more. At dose 1 it moves it by −5.5, further down
+# than all 57 controls. Both are true of the *same* feature; a study that had stopped at 0.5 would have
+# reported the first, a study at 1 alone the second. And note how the bands widen from left to right.
+# Decoder rows and shuffled labels lie in directions that the model uses, and a push along those does
+# more than a push into nowhere. Beating the isotropic family alone would have been easier.
 
 # %% [markdown]
 # ### Play
@@ -835,7 +845,16 @@ else:
     print(latex_share.waiting())
 
 # %% [markdown]
-# @LATEX@
+# One hundred percent, of a coin. Greedy decoding takes the *most likely* token, however narrowly it
+# leads, and here `$$` leads by a few hundredths of a logit for every prompt at once. So the share says
+# 100% where the probability says 0.51. At dose −0.5 the probability has risen to 0.54, and the share
+# cannot show it: it is at its ceiling. At dose 0.1 the probability has *fallen by two points*, and the share
+# drops to 18%; at 0.25 it is zero. In the whole table the probability moves by less than 0.1.
+#
+# That is no measure of robustness, in either direction. A share of greedy completions is a threshold
+# applied to a number that you could have looked at. It shows nothing while the number moves on one
+# side, and everything at once when it crosses. The source saw a flat line at 100%. Whether anything
+# was flat underneath, its figure cannot say. Look at the log-odds, or draw samples and count those.
 
 # %% [markdown]
 # ## Part 8 · The whole experiment, on disk
@@ -911,7 +930,21 @@ plots.effect_by_price(
 #
 # canary-b9dce8c98d9cfb8bf4c9b8986a4e2ec1
 #
-# @WRITTEN@
+# *One random vector.* "A random vector had a larger effect" is what to expect half of the time from a
+# feature that does nothing special, and now and then from one that does. In my sweep 95% of 57 controls
+# moved the margin further than the code feature at dose 0.5 and none of them at dose 1. I would draw 99
+# directions of each of three families, once, all of the feature's length at every strength (strengths
+# from −4 to 4 are no dose, and a decoder row may be longer than a random unit vector), and give a
+# two-sided rank p with an interval over prompts. If the feature stays in the middle of all three
+# families at the largest usable dose, and the interval excludes every effect that matters, your
+# colleague is right about "small". *Chosen and judged on the same prompts.* Some feature separates any
+# 60 prompts by luck. Choose on 30 and judge on the other 30; if the result holds there, I believe it.
+# *100% of answers begin with a greeting.* Mine began with LaTeX in 100% of cases where the model gave LaTeX a
+# probability of 0.51, and in 18% at dose 0.1. Report the probability of a greeting, or sample. If that
+# is flat over the strengths, then formatting is robust.
+#
+# *What may be claimed:* on these 60 prompts, at these strengths, no change of the refusal rate was seen
+# that exceeds that of one random vector. That is no absence of interference.
 #
 # ### END SOLUTION
 
