@@ -550,8 +550,8 @@ def three(value):
 @task(
     "validity_shares",
     weight=2,
-    misconception="P(valid | present) is a share of the texts that have a block; P(present and valid) one of all "
-    "texts. Where nothing is present, `valid` means nothing.",
+    misconception="P(valid | present) is a share of the texts that have a block; P(present and valid) one of "
+    "all texts. Where nothing is present, `valid` means nothing.",
 )
 def test_the_three_shares(student, rng):
     present, valid = some_texts(rng)
