@@ -48,6 +48,8 @@ from steerlab.steering import steer
 from steerlab.tokens import tokenize
 
 Record = dict[str, Any]
+# Called while the model is steered, it gives what is left to do when it no longer is.
+Measure = Callable[[Cell], Callable[[], list[Record]]]
 
 
 def run_sweep(
@@ -74,13 +76,14 @@ def run_sweep(
     tokens = tokens or math_tokens(model)
     store = _Store(plan, folder, model, tokens)
     plan = store.plan  # in a folder, with the directions that were saved there
-    measures = {
-        "margin": _Margins(model, plan, tokens, batch_size),
+    margins = _Margins(model, plan, tokens, batch_size)
+    measures: dict[str, Measure] = {
+        "margin": margins,
         "first": _First(model, plan, batch_size),
         "text": _Texts(model, plan, batch_size),
     }
     cells = planned_cells(plan)
-    store.check_same_model(measures["margin"])
+    store.check_same_model(margins)
     todo = [cell for cell in cells if cell not in store.result.cells]
     bar = tqdm(
         total=len(cells),
@@ -323,7 +326,7 @@ class _Store:
                 f"{path} is missing or damaged ({error}); choose another folder"
             ) from None
 
-    def check_same_model(self, margins: Any) -> None:
+    def check_same_model(self, margins: _Margins) -> None:
         """Measure the unsteered logits; a folder begun by another model disagrees with them."""
         margins.unsteered = margins.logits()
         recorded = self.result.cells.get(Cell("margin", UNSTEERED, 0.0))

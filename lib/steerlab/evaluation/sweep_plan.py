@@ -212,7 +212,9 @@ def plan_sweep(
     )
     candidates = None
     if sae is not None and all(choosing.values()):
-        candidates = feature_candidates(model, sae, **choosing, hook_name=hook, mode=mode)
+        candidates = feature_candidates(
+            model, sae, choosing["code"], choosing["math"], hook_name=hook, mode=mode
+        )
         about["candidates"] = {
             kind: [candidate.feature for candidate in getattr(candidates, kind)]
             for kind in ("code", "math")

@@ -81,7 +81,7 @@ def interference_overlay(
         )
         if prediction is not None and isinstance(guess, tuple):
             ax.plot(prediction.at, guess, "D--", color=GUESS, ms=4, lw=1)
-    keys = [plt.Line2D([], [], marker="o", color=TOWARDS, label=name)]
+    keys: list[Any] = [plt.Line2D([], [], marker="o", color=TOWARDS, label=name)]
     if families:
         keys += [
             plt.Rectangle(
@@ -153,9 +153,11 @@ def effect_by_price(
                 if a * sign > 0 and price[d][a] is not None and effect[d][a] is not None
             ]
             if dots:
-                x, y = zip(*dots, strict=True)
+                costs, changes = zip(*dots, strict=True)
                 colour = _FAMILY_COLOURS.get(family, NEUTRAL)
-                ax.scatter(x, y, s=7, color=colour, alpha=0.35, lw=0, label=f"{family} controls")
+                ax.scatter(
+                    costs, changes, s=7, color=colour, alpha=0.35, lw=0, label=f"{family} controls"
+                )
         strengths = sorted((a for a in price[subject] if a * sign > 0), key=abs)
         x, y = ([by[subject][a] for a in strengths] for by in (price, effect))
         ax.plot(floats(x), floats(y), "o-", color=TOWARDS, label=name, zorder=3)
