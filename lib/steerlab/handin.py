@@ -59,6 +59,16 @@ TASKS: dict[str, tuple[str, ...]] = {
         "tcav_test",
         "written",
     ),
+    "06_interference": (
+        "math_margin",
+        "candidate_features",
+        "sweep",
+        "rank_p",
+        "bootstrap_interval",
+        "valid_code",
+        "validity_shares",
+        "written",
+    ),
 }
 
 LARGE = 20 * 2**20
