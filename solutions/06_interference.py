@@ -267,9 +267,9 @@ checks.check_candidate_features(candidate_features)
 # %% [markdown]
 # <details><summary>How do I average over the tokens of each prompt without a loop?</summary>
 #
-# `torch.zeros(n_prompts, n_features).index_add_(0, prompt, activity)` adds each token's row to the row
-# of its prompt, and `torch.bincount(prompt)` counts them. A loop over prompts with
-# `activity[prompt == i].mean(0)` is fine, too.
+# A loop over prompts is fine: a mask picks out the rows of one prompt's tokens, and there are no more
+# than a few hundred prompts. Without a loop, `sums.index_add_(0, owner, rows)` adds each row to the row
+# of `sums` that `owner` names for it, and `torch.bincount` counts how often each one was named.
 # </details>
 
 # %% tags=["explore"]
@@ -627,10 +627,16 @@ checks.check_bootstrap_interval(bootstrap_interval)
 
 # %% tags=["explore"]
 # Part 4 not finished yet? Take the `#` away from these lines and go on; come back later.
-# units = lambda v: v / v.norm(dim=-1, keepdim=True) * stream_norm
-# effects_of = lambda v: torch.tensor([mean_margin(a * v) - base for a in alphas])
-# base, observed = mean_margin(torch.zeros_like(row)), effects_of(units(row))
-# control_effects = {n: torch.stack([effects_of(v) for v in units(d(19))]) for n, d in families.items()}
+# from steerlab.evaluation import plan_sweep, run_sweep
+# some = [p for p in prompts if p.text in asked or (p.split == "selection" and p.kind != "mixed")]
+# done = run_sweep(model, plan_sweep(model, sae, feature=feature, hook_name=hook_name, prompts=some,
+#     alphas=alphas, n_controls=19, text_kinds=()), progress=False)
+# effects_of = lambda name: [done.change("margin", name, alpha) for alpha in alphas]
+# observed, base = torch.tensor(effects_of("subject")), mean_margin(torch.zeros_like(row))
+# control_effects = {
+#     family: torch.tensor([effects_of(name) for name in names])
+#     for family, names in done.families().items()
+# }
 
 change_by_prompt = {
     alpha: margins_with(alpha * stream_norm * row / row.norm())
