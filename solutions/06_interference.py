@@ -144,15 +144,15 @@ def math_margin(
 ) -> tuple[Float[Tensor, "prompt"], Float[Tensor, "prompt"]]:
     """(margin, log-odds) of mathematics for each prompt, from the logits at its last token.
 
-    is_math marks the math tokens, is_token the rows of the vocabulary that are tokens at all; the rest
-    is every token that is not mathematics. margin is the largest logit of a math token minus the
-    largest of the rest; log-odds is log P(math) - log P(rest) by logsumexp. In float32, whatever the
-    logits are in. logits stays as it is.
+    is_math marks the math tokens, is_token the rows of the vocabulary that are tokens at all (math
+    tokens are among them); the rest is every token that is not mathematics. margin is the largest logit
+    of a math token minus the largest of the rest; log-odds is log P(math) - log P(rest) by logsumexp.
+    In float32, whatever the logits are in. logits stays as it is.
     """
     ### BEGIN SOLUTION
     # canary-b9dce8c98d9cfb8bf4c9b8986a4e2ec1
     logits = logits.float()
-    math, rest = logits[:, is_math & is_token], logits[:, ~is_math & is_token]
+    math, rest = logits[:, is_math], logits[:, ~is_math & is_token]
     margin = math.max(dim=1).values - rest.max(dim=1).values
     return margin, math.logsumexp(dim=1) - rest.logsumexp(dim=1)
     ### END SOLUTION
@@ -242,18 +242,17 @@ def candidate_features(
 ) -> tuple[Int[Tensor, "k"], Int[Tensor, "k"]]:
     """The k features most active on code and the k most active on mathematics, best first.
 
-    prompt[t] is the prompt that token t belongs to. Every prompt is code (is_code True) or mathematics.
-    The activity of a prompt is the mean over its tokens; a feature's difference is its mean over the
-    code prompts minus its mean over the mathematics prompts, of those where chooses is True and no
-    others. Returns the indices of the k largest differences and of the k smallest.
+    prompt[t] is the prompt that token t belongs to, and each has at least one. Every prompt is code
+    (is_code True) or mathematics. The activity of a prompt is the mean over its tokens; a feature's
+    difference is its mean over the code prompts minus its mean over the mathematics prompts, of those
+    where chooses is True and no others. Returns the indices of the k largest differences and of the k
+    smallest.
     """
     ### BEGIN SOLUTION
     # canary-b9dce8c98d9cfb8bf4c9b8986a4e2ec1
-    n_prompts = len(is_code)
-    tokens = torch.bincount(prompt, minlength=n_prompts)
-    sums = torch.zeros(n_prompts, activity.shape[1]).index_add_(0, prompt, activity.float())
-    means = sums / tokens.clamp(min=1)[:, None]
-    gap = means[is_code & chooses].mean(dim=0) - means[~is_code & chooses].mean(dim=0)
+    means = torch.stack([activity[prompt == i].mean(dim=0) for i in range(len(is_code))])
+    means, code = means[chooses], is_code[chooses]
+    gap = means[code].mean(dim=0) - means[~code].mean(dim=0)
     return gap.topk(k).indices, (-gap).topk(k).indices
     ### END SOLUTION
 
@@ -275,6 +274,7 @@ checks.check_candidate_features(candidate_features)
 # %% tags=["explore"]
 from steerlab.activations import collect
 from steerlab.sae import Recipe, load_sae, train_sae
+from steerlab.sae.features import document_scores
 
 pure = [p for p in prompts if p.kind != "mixed"]
 if settings.sae is not None:
@@ -294,12 +294,13 @@ activity = sae.encode(seen.values[hook_name].to(sae.W_enc.device)).cpu()
 is_code = torch.tensor([p.kind == "code" for p in pure])
 chooses = torch.tensor([p.split == "selection" for p in pure])
 for_code, for_math = candidate_features(activity, seen.document, is_code, chooses, 5)
+by_prompt = document_scores(seen, hook_name, lambda x: sae.encode(x.to(sae.W_enc.device)))
 
 
 def difference(feature, some):
     """Mean activity on code minus mathematics, over some of the prompts."""
-    means = torch.stack([activity[seen.document == i, feature].mean() for i in range(len(pure))])
-    return float(means[is_code & some].mean() - means[~is_code & some].mean())
+    own = by_prompt[:, feature]
+    return float(own[is_code & some].mean() - own[~is_code & some].mean())
 
 
 print("feature   where it was chosen   on the other prompts")
@@ -309,6 +310,26 @@ for name, features in (("code", for_code), ("math", for_math)):
             f"{name} {feature:5}  {difference(feature, chooses):+10.2f}  {difference(feature, ~chooses):+20.2f}"
         )
 feature = int(for_code[0])
+
+
+def where(feature, n=6):
+    """The tokens that hold most of a feature's activity on these prompts, with their shares of it."""
+    total = Counter()
+    for token, value in zip(seen.tokens.tolist(), activity[:, feature].tolist(), strict=True):
+        total[model.tokenizer.decode([token])] += value
+    return [(t, round(v / max(sum(total.values()), 1e-9), 2)) for t, v in total.most_common(n)]
+
+
+print("\nwhere the first three for code are active (token, share of the activity)")
+for candidate in for_code[:3].tolist():
+    print(f"{candidate:5}  {where(candidate)}")
+
+# %% [markdown]
+# They hold up on the other prompts: nothing here was luck. But look at *where* the first one is active:
+# on `)`, on `[]`, on `None`, on the `python` behind a fence. Those are the tokens that **end a line**.
+# The next two are active on line breaks and on colons. None of them is "code"; each is something that
+# is frequent in code. A difference of activities finds what goes along with code. It cannot know what
+# a push would bring about. Keep a guess; Part 6 will tell.
 
 # %% [markdown]
 # ### Debug the source: 4,096 features from 112 prompts
@@ -336,12 +357,26 @@ for name, rows in (("prompts it was trained on", own), ("other prompts", other))
 # Fewer tokens than features: the small SAE can all but assign each token a feature of its own. On the prompts
 # it was trained on it looks like the better one (FVU 0.022 against 0.037); on others its error doubles,
 # to 0.047, while the other SAE's stays where it was. A feature of such an SAE may be the feature of one
-# prompt. With 4,096 features and 112 prompts the source is in the same place.
+# prompt. With 4,096 features and 112 prompts the source is in the same place. (More than half of this
+# notebook's SAE is silent here. It was trained on the whole corpus, and these prompts have no
+# oceans or cities in them.)
 #
-# The second defect of the source is one line: `W = sd.get("W_dec") or sd.get("decoder.weight")`. It
-# is a Python idiom for *the first, or else the second*, and for tensors it raises
-# `Boolean value of Tensor with more than one value is ambiguous`, exactly when the first one **is**
-# there. It is listed in the source's README as the remedy for another error. Write
+# The second defect is one line of the source's README, given there as the remedy for another error:
+# `W = sd.get("W_dec") or sd.get("decoder.weight")`. Read it aloud, *the first, or else the second*, and
+# it sounds right. **Before you run the cell**: with which of these two checkpoints does it work?
+
+# %% tags=["explore"]
+for checkpoint in ({"decoder.weight": small.W_dec}, {"W_dec": small.W_dec}):
+    print("a checkpoint with", *checkpoint)
+    try:
+        print("  found", list((checkpoint.get("W_dec") or checkpoint.get("decoder.weight")).shape))
+    except RuntimeError as error:
+        print("  RuntimeError:", error)
+
+# %% [markdown]
+# `or` asks whether its left side counts as true, and a tensor of many numbers refuses to answer. Where
+# the first name is missing the left side is `None`, and all is well; so the line fails exactly when
+# what it wants **is** there. Ask for the name, not for the tensor:
 # `W = sd["W_dec"] if "W_dec" in sd else sd["decoder.weight"]`.
 
 # %% [markdown]
@@ -381,7 +416,7 @@ def sweep(measure, direction, draw, n, alphas, stream_norm):
     """
     ### BEGIN SOLUTION
     # canary-b9dce8c98d9cfb8bf4c9b8986a4e2ec1
-    vectors = torch.cat([direction[None], draw(n).to(direction)])
+    vectors = torch.cat([direction[None], draw(n)])
     vectors = vectors / vectors.norm(dim=1, keepdim=True) * stream_norm
     base = measure(torch.zeros_like(direction))
     effects = torch.tensor([[measure(alpha * v) - base for alpha in alphas] for v in vectors])
@@ -503,9 +538,9 @@ if widest.filled:
 # Two things at once. Between doses −0.5 and 0.5 the feature hardly moves the margin, by 0.06 logits at
 # most, and nearly every control of every family does more. At dose 1 it moves it by −5.5, further down
 # than all 57 controls. Both are true of the *same* feature; a study that had stopped at 0.5 would have
-# reported the first, a study at 1 alone the second. And note how the bands widen from left to right.
-# Decoder rows and shuffled labels lie in directions that the model uses, and a push along those does
-# more than a push into nowhere. Beating the isotropic family alone would have been easier.
+# reported the first, a study at 1 alone the second. And compare the bands from panel to panel. Decoder
+# rows and shuffled labels lie in directions that the model uses, and a push along those does more than a
+# push into nowhere. Beating the isotropic family alone would have been easier.
 
 # %% [markdown]
 # ### Play
@@ -655,6 +690,13 @@ for i, alpha in enumerate(alphas):
         )
 
 # %% [markdown]
+# The two columns answer two questions, and you need both. An interval that excludes 0 says that the
+# effect would be there on other prompts; it does not say that *this* feature is needed for it. A small
+# p says that few directions of that family do as much; it does not say how much. Note also the smallest
+# p in the table. With 19 controls it is 1/20 and can be no smaller, however large the effect; that is
+# why the full experiment draws 99.
+
+# %% [markdown]
 # ### What the source's first finding shows
 #
 # *"Surprisingly, the random control often had a larger impact."* Is that surprising? Say that the
@@ -742,7 +784,7 @@ def validity_shares(
     # canary-b9dce8c98d9cfb8bf4c9b8986a4e2ec1
     if len(present) == 0:
         raise ValueError("no texts: a share of nothing is no number")
-    there, both = int(present.sum()), int((present & valid).sum())
+    there, both = int(present.sum()), int(valid[present].sum())
     return there / len(present), both / there if there else None, both / len(present)
     ### END SOLUTION
 
@@ -755,8 +797,23 @@ checks.check_validity_shares(validity_shares)
 
 # %% [markdown]
 # For LaTeX the same idea needs a parser for LaTeX, which the library brings (two of them: each lets
-# through what the other one catches). Now both, at every dose, for the feature and for one control of
-# each family. A fence that is never closed is present and not valid.
+# through what the other one catches). Now both, on mixed prompts, for the feature and for one control
+# of each family. A fence that is never closed is present and not valid.
+#
+# ### Predict: push the code feature
+#
+# Unsteered, every completion holds valid code. At dose 0.5 the feature left the margin of Part 4 almost
+# alone. Of the completions that we get while we push it at that dose, what share holds valid code?
+
+# %% tags=["predict"]
+answer = 1.0  # a share between 0 and 1
+valid_share = predict(
+    "Share of completions of mixed prompts with valid code, code feature at dose 0.5:",
+    answer,
+    key="valid_share",
+    low=0,
+    high=1,
+)
 
 # %% tags=["explore"]
 import re
@@ -783,23 +840,53 @@ asked_mixed = mixed[:16]
 pushes = {f"feature {feature}": row} | {
     f"{name} control": draw(1)[0] for name, draw in families.items()
 }
-print("P(present), P(valid | present), P(both)        code                    LaTeX")
+table, begun = {}, {}
 for name, vector in pushes.items():
     for alpha in (-0.5, 0.0, 0.5):
         texts = [c.text for c in written(alpha * stream_norm * vector / vector.norm(), asked_mixed)]
-        found = [code_in(text) for text in texts]
+        begun[name, alpha] = texts[0]
+        code = [code_in(text) for text in texts]
         latex = [latex_validity(text) for text in texts]
-        shares = [
-            validity_shares(
-                torch.tensor([p for p, _ in found]), torch.tensor([v for _, v in found])
-            ),
+        table[name, alpha] = [
+            validity_shares(torch.tensor([p for p, _ in code]), torch.tensor([v for _, v in code])),
             validity_shares(
                 torch.tensor([v.present for v in latex]),
                 torch.tensor([bool(v.valid) for v in latex]),
             ),
         ]
-        cells = ["  ".join("  – " if s is None else f"{s:.2f}" for s in three) for three in shares]
-        print(f"{name:24} dose {alpha:+.1f}        {cells[0]}        {cells[1]}")
+
+if valid_share.filled:
+    print(valid_share.beside(table[f"feature {feature}", 0.5][0][2]))
+    print(f"\nn = {len(asked_mixed)} mixed prompts, computed now")
+    print("P(present), P(valid | present), P(both)          code                LaTeX")
+    for (name, alpha), both in table.items():
+        cells = ["  ".join("  – " if s is None else f"{s:.2f}" for s in three) for three in both]
+        print(f"{name:24} dose {alpha:+.1f}        {cells[0]}    {cells[1]}")
+    print(f"\nThe first completion, of {asked_mixed[0]!r}")
+    for (name, alpha), text in begun.items():
+        if alpha or name.startswith("feature"):
+            print(f"{name:24} dose {alpha:+.1f}  {text[:48]!r}")
+else:
+    print(valid_share.waiting())
+
+# %% [markdown]
+# ### A result that fails
+#
+# We meant to push the model towards code, and got none. At dose 0.5 it opens a fence for every prompt
+# and then writes line break after line break until it is stopped: P(present) is 1, P(valid | present)
+# is 0, and there is no formula left whose validity one could ask for. The feature was active at the
+# ends of lines, where a line break comes next. Held on at every token, it does just that. Why did it
+# look right? Because it *was chosen by where it is active*, and code is full of ends of lines.
+#
+# Now hold this against Part 4. At the same dose the margin had moved by 0.06 logits. Both numbers are
+# right. The margin is read at the last token of the *prompt*; it knows of the one token that comes next,
+# and that token is still `$$` or a fence. So "the code feature only slightly nudges the margin" is a
+# sentence about one token. Everything that broke here broke after it.
+#
+# Two more things to take from the table. At dose −0.5 the feature makes a quarter of the completions
+# go without code, while all code that is written is valid: with one share in the place of three you
+# could not have told these two apart. And look at the decoder-row control at −0.5. Whatever it writes
+# is valid, and the sums are wrong. A parser checks form.
 
 # %% [markdown]
 # ## Part 7 · A hundred percent of what?
@@ -866,10 +953,10 @@ else:
 # ## Part 8 · The whole experiment, on disk
 # *15 minutes*
 #
-# What you built by hand is `steerlab evaluate`. In Python it takes three lines; the sweep below is a
-# small one. It keeps one line of JSON for each prompt as it goes, so that a killed run continues where
-# it stopped, and sums everything up in a JSON and a CSV file. The full grid, with 99 controls of each
-# family, is one command: `steerlab evaluate --model tiny --feature code --out results/code`.
+# What you built by hand is `steerlab evaluate`. In Python it is two calls: `plan_sweep` chooses the
+# feature and draws all controls, once; `run_sweep` measures. It keeps one line of JSON for each prompt
+# and direction as it goes, so that a killed run continues where it stopped, and sums everything up in
+# a JSON and a CSV file. The sweep below is a small one.
 
 # %% tags=["explore"]
 import tempfile
@@ -887,15 +974,59 @@ plan = plan_sweep(
     prompts=[p for p in prompts if p.split == "selection" or p in judges[::4]],
     n_controls=9,
     first_controls=4,
-    text_controls=0,
+    text_controls=1,
     max_new_tokens=settings.max_new_tokens,
 )
 result = run_sweep(model, plan, folder, progress=False)
 for path in sorted(folder.iterdir()):
     print(f"{path.name:24} {path.stat().st_size:>8,} bytes")
-print((folder / "records.jsonl").read_text().splitlines()[0])
-rows = result.summary()["metrics"]["margin"]["all"]["points"]
-print([(row["alpha"], round(row["change"], 2), row["change_interval"]) for row in rows])
+print("\n" + (folder / "records.jsonl").read_text().splitlines()[0])
+print("\nchange of the margin, with its 95% interval over prompts")
+for point in result.summary()["metrics"]["margin"]["all"]["points"]:
+    low, high = point["change_interval"]
+    print(f"dose {point['alpha']:+.1f}  {point['change']:+.2f}  [{low:+.2f}, {high:+.2f}]")
+
+# %% [markdown]
+# The full grid takes 99 controls of each family for the margin, 19 for how completions begin, 3 for
+# whole completions, at six doses and on all prompts:
+#
+#     steerlab evaluate --model tiny --feature code --out results/code
+#
+# That is nine minutes on one core, so its result ships with the course. For another model the figure
+# shows the small sweep above.
+
+# %% tags=["explore"]
+from steerlab.evaluation import load_recorded_sweep
+
+recorded = load_recorded_sweep(settings.name)
+if recorded is None:
+    found = {
+        metric: kinds["all"]["points"] for metric, kinds in result.summary()["metrics"].items()
+    }
+else:
+    found = recorded.metrics
+panels = {
+    "margin": "math margin\n(logits)",
+    "latex_first": "begins with LaTeX\n(share)",
+    "code_present_and_valid": "code there and valid\n(share)",
+    "latex_present_and_valid": "LaTeX there and valid\n(share)",
+}
+plots.interference_overlay(
+    {label: found[metric] for metric, label in panels.items() if metric in found},
+    name=recorded.name if recorded else plan.name,
+    shares=[label for label in panels.values() if "share" in label],
+    n=recorded.n if recorded else f"{len(plan.prompts)} prompts",
+    provenance=recorded.made if recorded else "computed now",
+)
+
+# %% [markdown]
+# From top to bottom. **The margin**: from −0.5 to 0.5 the feature lies in the thick of every family, with
+# no p below 0.7. At dose 1 it lies below all 297 controls, p = 0.01 in each family, which is the
+# smallest that 99 controls can give. **How completions begin**: look at the bands. Nearly any push, in
+# nearly any direction, at the smallest dose on the axis, makes this share 0 or 1; the coin falls to one
+# side. A drop from 100% to 0% is what *everything* does here, and p says so. **Valid code and LaTeX**:
+# three controls a family are hardly a band, and the smallest p that they can give is 1/4. But no
+# isotropic control breaks anything at dose 0.5, and the feature breaks everything.
 
 # %% [markdown]
 # ### At equal price
@@ -903,7 +1034,8 @@ print([(row["alpha"], round(row["change"], 2), row["change_interval"]) for row i
 # Two pushes of the same length need not disturb a model equally: one may point where nothing listens.
 # So effects are also compared at equal **KL divergence** from the unsteered model, the usual price of
 # an intervention. A direction that moves the margin much and everything else little is a sharper tool
-# than one that buys the same change by turning the whole distribution over.
+# than one that buys the same change by turning the whole distribution over. (From here on, the small
+# sweep again.)
 
 # %% tags=["explore"]
 plots.effect_by_price(
@@ -914,6 +1046,11 @@ plots.effect_by_price(
     ylabel="change of the math margin (logits)",
     n=f"{len(plan.prompts)} prompts, {len(plan.controls['isotropic'])} controls a family",
 )
+
+# %% [markdown]
+# Find the feature at dose 0.5, on the right. It lies far out and close to the zero line: it turns the
+# distribution over more than nearly all controls of its length, and moves the margin less than most.
+# *A small effect on the margin* is not *a small effect*.
 
 # %% [markdown]
 # ## Part 9 · In your own words
