@@ -264,7 +264,7 @@ def candidate_features(
 checks.check_candidate_features(candidate_features)
 
 # %% [markdown]
-# <details><summary>How do I average over the tokens of each prompt without a loop?</summary>
+# <details><summary>How do I average over the tokens of each prompt?</summary>
 #
 # A loop over prompts is fine: a mask picks out the rows of one prompt's tokens, and there are no more
 # than a few hundred prompts. Without a loop, `sums.index_add_(0, owner, rows)` adds each row to the row
@@ -463,12 +463,8 @@ from steerlab.evaluation import decoder_rows_like
 from steerlab.steering import AddVector, residual_norm, steer
 
 # A few prompts of each kind: one forward pass for each direction and strength.
-asked = [
-    p.text for kind in ("code", "math", "mixed") for p in [q for q in judges if q.kind == kind][:6]
-]
-asked_kind = [
-    kind for kind in ("code", "math", "mixed") for p in [q for q in judges if q.kind == kind][:6]
-]
+asking = [p for k in ("code", "math", "mixed") for p in [q for q in judges if q.kind == k][:6]]
+asked = [p.text for p in asking]
 asked_batch = tokenize(model, asked, mode=settings.mode)
 stream_norm = residual_norm(model, hook_name, asked, mode=settings.mode)
 row = sae.W_dec[feature].detach().float().cpu()
@@ -714,8 +710,8 @@ for i, alpha in enumerate(alphas):
 # %% [markdown]
 # So a single random direction that does more is about what to expect from a feature *without* any
 # special effect on mathematics, and it is also what to expect now and then of one with. From one
-# control no conclusion follows, in either direction. And the source could not even have known how
-# long its feature was.
+# control no conclusion follows, in either direction. And since the source's feature and its control
+# need not have had the same length, not even that one comparison was fair.
 
 # %% [markdown]
 # ## Part 6 · Is its code still code?
@@ -884,9 +880,9 @@ else:
 # sentence about one token. Everything that broke here broke after it.
 #
 # Two more things to take from the table. At dose −0.5 the feature makes a quarter of the completions
-# go without code, while all code that is written is valid: with one share in the place of three you
-# could not have told these two apart. And look at the decoder-row control at −0.5. Whatever it writes
-# is valid, and the sums are wrong. A parser checks form.
+# go without code, and all code that is written is valid. One share in the place of three would have
+# said 0.75 and left you to guess which of the two it was. And look at the decoder-row control at −0.5.
+# All of its code is valid, and it adds other numbers than it was asked to. A parser checks form.
 
 # %% [markdown]
 # ## Part 7 · A hundred percent of what?
@@ -1022,9 +1018,10 @@ plots.interference_overlay(
 # %% [markdown]
 # From top to bottom. **The margin**: from −0.5 to 0.5 the feature lies in the thick of every family, with
 # no p below 0.7. At dose 1 it lies below all 297 controls, p = 0.01 in each family, which is the
-# smallest that 99 controls can give. **How completions begin**: look at the bands. Nearly any push, in
-# nearly any direction, at the smallest dose on the axis, makes this share 0 or 1; the coin falls to one
-# side. A drop from 100% to 0% is what *everything* does here, and p says so. **Valid code and LaTeX**:
+# smallest that 99 controls can give. **How completions begin**: the bands fill the whole height. At dose
+# 0.25 more than a third of the 57 controls bring the share below 10%, and most of the others leave it
+# at 100%: the coin falls to one side or to the other. A drop from 100% to 0% is what one direction in
+# three does, and p says so, with 0.35 in each family. **Valid code and LaTeX**:
 # three controls a family are hardly a band, and the smallest p that they can give is 1/4. But no
 # isotropic control breaks anything at dose 0.5, and the feature breaks everything.
 
