@@ -317,7 +317,8 @@ def where(feature, n=6):
     total = Counter()
     for token, value in zip(seen.tokens.tolist(), activity[:, feature].tolist(), strict=True):
         total[model.tokenizer.decode([token])] += value
-    return [(t, round(v / max(sum(total.values()), 1e-9), 2)) for t, v in total.most_common(n)]
+    whole = max(sum(total.values()), 1e-9)
+    return [(t, round(v / whole, 2)) for t, v in total.most_common(n) if v / whole > 0.01]
 
 
 print("\nwhere the first three for code are active (token, share of the activity)")
@@ -925,7 +926,8 @@ def latex_odds(vector):
 if latex_share.filled:
     print(latex_share.beside(begins_with_latex(torch.zeros_like(row))))
     unit = stream_norm * row / row.norm()
-    print("\ndose    begins with LaTeX   P(a math token is next)")
+    print(f"\nfeature {feature}, n = {len(mixed)} mixed prompts, computed now")
+    print("dose    begins with LaTeX   P(a math token is next)")
     for alpha in (-0.5, -0.25, -0.1, 0.0, 0.1, 0.25, 0.5):
         odds = latex_odds(alpha * unit)
         share = torch.sigmoid(torch.tensor(odds))
@@ -1022,8 +1024,8 @@ plots.interference_overlay(
 # 0.25 more than a third of the 57 controls bring the share below 10%, and most of the others leave it
 # at 100%: the coin falls to one side or to the other. A drop from 100% to 0% is what one direction in
 # three does, and p says so, with 0.35 in each family. **Valid code and LaTeX**:
-# three controls a family are hardly a band, and the smallest p that they can give is 1/4. But no
-# isotropic control breaks anything at dose 0.5, and the feature breaks everything.
+# three controls a family are hardly a band, and the smallest p that they can give is 1/4. But at dose 0.5
+# the three isotropic controls break nothing, and the feature breaks everything.
 
 # %% [markdown]
 # ### At equal price

@@ -21,8 +21,7 @@ def test_a_model_without_a_record_has_none():
 
 def test_the_shipped_record_says_how_it_was_made(shipped):
     assert COMMAND in shipped.made
-    assert "80 prompts" in shipped.n
-    assert "99 shuffled-label" in shipped.n
+    assert shipped.n == "80 prompts"
 
 
 def test_the_shipped_record_has_every_family_at_every_strength(shipped):

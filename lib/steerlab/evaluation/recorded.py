@@ -33,10 +33,9 @@ def load_recorded_sweep(name: str = "tiny") -> RecordedSweep | None:
     if name != "tiny":
         return None
     found = json.loads(INTERFERENCE.read_text(encoding="utf-8"))
-    controls = ", ".join(f"{n} {family}" for family, n in found["controls"].items())
     return RecordedSweep(
         found["name"],
         found["metrics"],
-        n=f"{found['n_prompts']} prompts; margins: {controls} controls",
+        n=f"{found['n_prompts']} prompts",
         made=f"shipped, made by `{found['command']}` on {found['date']}",
     )
