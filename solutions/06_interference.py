@@ -216,8 +216,10 @@ for kind in ("code", "math", "mixed"):
 # ## Part 3 · A feature for code
 # *30 minutes, 3 points*
 #
-# A sparse autoencoder (SAE) writes the stream of one token as a sum of a few of its many *features*,
-# each with an **activity** of zero or more (notebooks 02 and 03). Which feature is the one for code?
+# The **residual stream** holds one vector for each token, which every block of the model reads and adds
+# to; a **hook point** is a named place where we may look at it or change it. A sparse autoencoder (SAE)
+# writes that vector as a sum of a few of its many *features*, each with an **activity** of zero or
+# more (notebooks 02 and 03). Which feature is the one for code?
 # The source's answer, and a good first one: the one whose **mean activity** differs most between
 # prompts of code and prompts of mathematics. The $k$ largest differences are the candidates for code,
 # the $k$ smallest those for mathematics.
@@ -395,7 +397,7 @@ for checkpoint in ({"decoder.weight": small.W_dec}, {"W_dec": small.W_dec}):
 # three families for company, each a little closer to the feature than the one before:
 #
 # - **isotropic**: anything at all;
-# - **decoder rows** of *other* live features that fire about as often;
+# - **decoder rows** of *other* features that fire about as often;
 # - **shuffled labels**: mean differences between two halves of the same prompts, dealt out at random.
 #
 # And one rule: the controls are **drawn once**. If every strength gets fresh ones, then no curve over
@@ -1031,8 +1033,9 @@ plots.interference_overlay(
 # ### At equal price
 #
 # Two pushes of the same length need not disturb a model equally: one may point where nothing listens.
-# So effects are also compared at equal **KL divergence** from the unsteered model, the usual price of
-# an intervention. A direction that moves the margin much and everything else little is a sharper tool
+# So effects are also compared at equal **KL divergence** from the unsteered model, the usual price of an
+# intervention: it says how far the probabilities of the next token have moved, and is 0 where they have
+# not. A direction that moves the margin much and everything else little is a sharper tool
 # than one that buys the same change by turning the whole distribution over. (From here on, the small
 # sweep again.)
 
