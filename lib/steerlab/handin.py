@@ -69,6 +69,16 @@ TASKS: dict[str, tuple[str, ...]] = {
         "at_dose",
         "written",
     ),
+    "06_interference": (
+        "math_margin",
+        "candidate_features",
+        "sweep",
+        "rank_p",
+        "bootstrap_interval",
+        "valid_code",
+        "validity_shares",
+        "written",
+    ),
 }
 
 LARGE = 20 * 2**20

@@ -22,6 +22,15 @@ from steerlab.checks.clamping import (
     check_make_intervention,
 )
 from steerlab.checks.diagnosis import CheckFailed
+from steerlab.checks.interference import (
+    check_bootstrap_interval,
+    check_candidate_features,
+    check_math_margin,
+    check_rank_p,
+    check_sweep,
+    check_valid_code,
+    check_validity_shares,
+)
 from steerlab.checks.mean_diff import (
     check_concept_score,
     check_generate_with_hooks,
@@ -52,6 +61,8 @@ from steerlab.checks.toy_sae import (
 __all__ = [
     "CheckFailed",
     "check_at_dose",
+    "check_bootstrap_interval",
+    "check_candidate_features",
     "check_cav_intervention",
     "check_clamp_and_decode",
     "check_clamp_reference",
@@ -67,10 +78,12 @@ __all__ = [
     "check_jumprelu_encode",
     "check_make_intervention",
     "check_masked_mean",
+    "check_math_margin",
     "check_mean_difference",
     "check_missing",
     "check_prepare",
     "check_random_cavs",
+    "check_rank_p",
     "check_sae_loss",
     "check_sae_scores",
     "check_schedule",
@@ -82,7 +95,10 @@ __all__ = [
     "check_steering_hooks",
     "check_steering_mask",
     "check_steering_vector",
+    "check_sweep",
     "check_tcav_test",
     "check_top_contexts",
     "check_train_sae",
+    "check_valid_code",
+    "check_validity_shares",
 ]
