@@ -177,3 +177,13 @@ def state_loaded(
     found["later"] = {name: tensor.detach().clone() for name, tensor in training.sae.items()}
     found["state"] = dict(state)
     return found
+
+
+def state_attached(
+    save: Callable[[Any], Mapping[str, Tensor]], run: Sequence[Any], steps: int
+) -> list[str]:
+    """Names under which `save(run)` gives tensors that still require gradients; run as above."""
+    *given, settings = run
+    training = run_of(*given, **settings)
+    training.advance(steps)
+    return still_attached(save, training)

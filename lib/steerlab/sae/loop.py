@@ -55,7 +55,11 @@ class TrainingRun:
         self.x, self.objective = x, objective
         self.n_steps, self.batch_size = n_steps, batch_size
         self.sparsity, self.learning_rate = sparsity, learning_rate
-        self.sae = {name: sae[name].detach().clone().requires_grad_() for name in NAMES}
+        # Contiguous: a transpose stays one when it is cloned, and safetensors refuses those.
+        copies = {
+            name: sae[name].detach().clone(memory_format=torch.contiguous_format) for name in NAMES
+        }
+        self.sae = {name: tensor.requires_grad_() for name, tensor in copies.items()}
         self.optimizer = torch.optim.Adam(self.sae.values())
         self.generator = torch.Generator().manual_seed(seed)
         self.steps_done = 0

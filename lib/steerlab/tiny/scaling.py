@@ -33,7 +33,13 @@ from steerlab.tiny import SAES
 
 K, SPARSITY = 16, 1.5
 STEPS, BATCH = 1500, 512
-SIZES = {"topk": (256, 512, 1024, 2048, 4096, 8192, 16384), "relu": (256, 512, 1024, 2048, 4096)}
+# "longer" is the largest "topk" once more, with more steps.
+SIZES = {
+    "topk": (64, 128, 256, 384, 512, 768, 1024, 2048),
+    "relu": (64, 128, 256, 512, 1024),
+    "longer": (2048,),
+}
+LONGER = 4
 # Seeds of the documents to train on, to choose features and measure on, to judge them on, and to
 # read through the autoencoder.
 TRAIN_SEED, HELD_OUT_SEED, JUDGE_SEED, LOSS_SEED = 31, 32, 33, 34
@@ -41,13 +47,14 @@ N_TRAIN, N_HELD_OUT, N_JUDGE, N_LOSS = 4000, 1200, 1200, 200
 FOUND = 0.9
 
 
-def recipe_of(kind: str, d_sae: int, steps: int = STEPS) -> Recipe:
-    """The recipe of one training. The learning rate falls with the square root of the size."""
+def recipe_of(kind: str, d_sae: int, share: float = 1.0) -> Recipe:
+    """The recipe of one training. Above 1,024 the learning rate falls with the root of the size."""
     rate = 2e-3 * min(1.0, (1024 / d_sae) ** 0.5)
+    steps = STEPS * (LONGER if kind == "longer" else 1)
     return Recipe(
-        "topk" if kind == "topk" else "relu",
+        "relu" if kind == "relu" else "topk",
         d_sae=d_sae,
-        steps=steps,
+        steps=max(1, int(steps * share)),
         k=K,
         sparsity=SPARSITY,
         batch_size=BATCH,
@@ -78,7 +85,7 @@ def measure(done: list[dict[str, Any]], share: float = 1.0) -> Iterator[dict[str
     select, judge = read(N_HELD_OUT, HELD_OUT_SEED), read(N_JUDGE, JUDGE_SEED)
     texts = [document.text for document in generate(N_LOSS, LOSS_SEED)]
     for kind, d_sae in missing:
-        recipe = recipe_of(kind, d_sae, max(1, int(STEPS * share)))
+        recipe = recipe_of(kind, d_sae, share)
         started = time.process_time()
         trained = train_sae(train, recipe, hook_name=hook_name, model_name="steerlab/tiny")
         seconds = time.process_time() - started
@@ -95,6 +102,7 @@ def measure(done: list[dict[str, Any]], share: float = 1.0) -> Iterator[dict[str
             "dead": round(scores.dead, 4),
             "loss_recovered": round(loss_recovered(model, trained.sae, texts).share, 5),
             "topics_found": sum(match.held_out > FOUND for match in matches),
+            "steps": recipe.steps,
             "cpu_seconds": round(seconds, 1),
             "train_tokens": len(train),
             "held_out_tokens": len(select[0].tokens),
