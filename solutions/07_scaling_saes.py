@@ -181,9 +181,10 @@ print("and back:     ", one.view(torch.int16).view(torch.bfloat16).tolist())
 import io
 
 scores = np.array([[3, 1], [0, 2], [1, 1]], dtype=np.uint16)  # three matches, two teams
+below_each_other = pa.array(scores.reshape(-1))
 table = pa.table(
     {
-        "goals": pa.FixedSizeListArray.from_arrays(pa.array(scores.reshape(-1)), 2),
+        "goals": pa.FixedSizeListArray.from_arrays(below_each_other, 2),
         "spectators": pa.array(np.array([800, 1200, 950], dtype=np.int32)),
     }
 ).replace_schema_metadata({"season": "spring"})
@@ -227,7 +228,8 @@ def write_shard(file, x: Float[Tensor, "n d_model"], token: Tensor) -> None:
     stored = x.to(torch.bfloat16)
     norm_sum = stored.double().norm(dim=1).sum()
     bits = stored.contiguous().view(torch.int16).numpy().view(np.uint16)
-    residual = pa.FixedSizeListArray.from_arrays(pa.array(bits.reshape(-1)), x.shape[1])
+    flat = pa.array(bits.reshape(-1))
+    residual = pa.FixedSizeListArray.from_arrays(flat, x.shape[1])
     table = pa.table({"residual": residual, "token": pa.array(token.numpy())})
     pq.write_table(table.replace_schema_metadata({"norm_sum": str(float(norm_sum))}), file)
     ### END SOLUTION
@@ -346,7 +348,7 @@ print(
 # %% tags=["explore"]
 # Not finished yet? Take the `#` away from these lines and go on; come back later.
 # rows, tokens = stream_x.to(torch.bfloat16), stream_tokens
-# factor = math.sqrt(d_model) / float(rows.double().norm(dim=1).mean())
+# factor = math.sqrt(d_model) / float(torch.linalg.vector_norm(rows.double(), dim=1).mean())
 
 x = rows.float() * factor  # what all trainings below read
 
@@ -526,8 +528,8 @@ checks.check_load_state(load_state)
 #
 # <details><summary>And the moments?</summary>
 #
-# `run.optimizer.state[parameter] = {"step": …, "exp_avg": …, "exp_avg_sq": …}`, with copies. A run that has
-# not taken a step has no such entry yet, so there may be nothing to copy into.
+# Assign to `run.optimizer.state[parameter]` a dict with the three names, and copies as its values. A run that
+# has not taken a step has no such entry yet, so there may be nothing to copy into.
 # </details>
 
 # %% [markdown]
@@ -560,7 +562,7 @@ def random_start(d_sae, norm=0.1, seed=0):
     """Untrained parameters: random rows of one norm, the encoder their transpose, biases zero."""
     draws = torch.Generator().manual_seed(seed)
     rows = torch.randn(d_sae, d_model, generator=draws)
-    rows = norm * rows / rows.norm(dim=1, keepdim=True)
+    rows = norm * torch.nn.functional.normalize(rows, dim=1)
     zeros = torch.zeros
     sae = {"W_enc": rows.T.clone(), "b_enc": zeros(d_sae), "W_dec": rows, "b_dec": zeros(d_model)}
     return {name: tensor.to(device) for name, tensor in sae.items()}
@@ -580,6 +582,11 @@ def judged(sae, rows):
     return fvu, float((code > 0).sum(1).float().mean()), float((~(code > 0).any(0)).float().mean())
 
 
+def frozen(run):
+    """The parameters of a run as they are now."""
+    return {name: run.sae[name].detach().clone() for name in run.sae}
+
+
 def distance(sae, other):
     return math.sqrt(sum(float((sae[n] - other[n]).detach().square().sum()) for n in sae))
 
@@ -590,7 +597,7 @@ held = read(held_texts).values[hook_name][:8000].float().to(device) * factor
 undisturbed = new_run()
 losses = {"undisturbed": undisturbed.advance(killed_at)}
 save_file(save_state(undisturbed), folder / "checkpoint.safetensors")
-halfway = {name: tensor.detach().clone() for name, tensor in undisturbed.sae.items()}
+halfway = frozen(undisturbed)
 losses["undisturbed"] += undisturbed.advance(n_steps)
 
 
@@ -1151,6 +1158,8 @@ checks.check_name_features(name_features)
 # controls: names given in the same way by *shuffled* labels, and names of an *untrained* dictionary.
 
 # %% tags=["explore"]
+import random
+
 from IPython.display import HTML, display
 from steerlab.sae import SAE, FeatureLabel, context_cards, contexts, document_scores
 
@@ -1167,11 +1176,7 @@ def names_of(encode, labels=(choose_labels, judge_labels), key=None):
     return name_features(halves[key][0], labels[0], halves[key][1], labels[1])
 
 
-draws = torch.Generator().manual_seed(0)
-mixed = [
-    [labels[i] for i in torch.randperm(len(labels), generator=draws)]
-    for labels in (choose_labels, judge_labels)
-]
+mixed = [random.Random(0).sample(labels, len(labels)) for labels in (choose_labels, judge_labels)]
 start = random_start(sae.d_sae, norm=1.0)
 untrained = SAE(**{name: tensor.cpu() for name, tensor in start.items()})
 ways = {
@@ -1298,7 +1303,7 @@ curve_prediction = predict(
 # %% tags=["explore"]
 n_answers = 16
 like, _ = decoder_rows_like(sae, facts.rate, 4, seed=0, feature=feature)
-random = torch.randn(4, d_model, generator=torch.Generator().manual_seed(0))
+isotropic = torch.randn(4, d_model, generator=torch.Generator().manual_seed(0))
 
 
 def pushed(direction, dose):
@@ -1321,7 +1326,7 @@ plain_share, plain_fluency = measured([clamped(feature, 0.0)], 64)
 families = {
     f"feature {feature}, {topic}": lambda dose: [clamped(feature, dose)] * 1,
     "decoder rows of other features": lambda dose: [pushed(row, dose) for row in like],
-    "random directions": lambda dose: [pushed(row, dose) for row in random],
+    "random directions": lambda dose: [pushed(row, dose) for row in isotropic],
 }
 shares, costs = {}, {}
 for name, family in families.items():
@@ -1402,7 +1407,7 @@ def train_and_watch(force):
                 everything += float(step.square().sum())
             if force:
                 run.sae["W_dec"] /= run.sae["W_dec"].norm(dim=1, keepdim=True)
-    return {name: tensor.detach() for name, tensor in run.sae.items()}, along / everything
+    return frozen(run), along / everything
 
 
 free, along_free = train_and_watch(force=False)

@@ -316,7 +316,7 @@ def test_adams_memory_is_saved(student, rng):
 @task(
     "save_state",
     weight=2,
-    misconception="`generator` should be what run.generator.get_state() gives at that moment.",
+    misconception="`generator` should be the state of the run's own generator, at that moment.",
 )
 def test_the_generator_is_saved_where_it_stands(student, rng):
     small, steps = Small(rng), draw(rng, 3, 9)
@@ -554,8 +554,9 @@ def test_inputs_are_drawn_by_the_fourth_power(student, rng):
     dying.error.zero_()
     # Two inputs, one with an error twice as long: 16 of 17 draws are its. By the square it were 4 of 5.
     long, short = torch.randperm(8, generator=rng)[:2].tolist()
-    unit = torch.nn.functional.normalize(gauss(rng, 2, 3), dim=1)
-    dying.error[long], dying.error[short] = 2 * unit[0], unit[1]
+    ways = gauss(rng, 2, 3)
+    ways = ways / ways.norm(dim=1)[:, None]
+    dying.error[long], dying.error[short] = 2 * ways[0], ways[1]
     rows = dying.rows(dying.after(student))
     # Lenient about the centre: whichever of the two an angle is nearer to.
     b_dec = dying.state["b_dec"]
@@ -583,8 +584,8 @@ def test_the_new_rows_have_the_price_of_the_living(student, rng):
 @task(
     "resample",
     weight=1,
-    misconception="The new columns of W_enc should have a fifth of the mean norm of the living columns, "
-    "and b_enc should be 0 there.",
+    misconception="A new column of W_enc should be a fifth as long as those of living latents on average, "
+    "and have no bias.",
 )
 def test_the_new_latents_speak_up_softly(student, rng):
     dying = Dying(rng)
@@ -749,7 +750,7 @@ def test_an_offset_that_is_there_is_found(student, rng):
 def test_impossible_offsets_are_passed_over(student, rng):
     l0, c = uniform(rng, 5, 50), uniform(rng, 0.01, 0.03)
     points, wanted = on_a_law(rng, l0, c)
-    lowest = min(point["fvu"] for point in points)
+    lowest = min(p["fvu"] for p in points)
     found = fitted(student, points, l0, [2.0, lowest, c, 1.2 * lowest])
     assert all(near(value, expected, 1e-5) for value, expected in zip(found, wanted, strict=True))
 
@@ -766,7 +767,7 @@ def test_offsets_are_compared_by_the_same_quantity(student, rng):
         while True:
             l0, c = uniform(rng, 5, 50), uniform(rng, 0.01, 0.03)
             points, _ = on_a_law(rng, l0, c, noise=0.04, n=6)
-            lowest = min(point["fvu"] for point in points)
+            lowest = min(p["fvu"] for p in points)
             offsets = [share * lowest for share in (0.0, 0.2, 0.4, 0.6, 0.8, 0.95)]
             laws = {offset: law_at(points, offset) for offset in offsets}
             by_each = [sorted(offsets, key=lambda offset: laws[offset][way]) for way in range(3)]
@@ -790,14 +791,14 @@ def documents(rng, n, d_sae, unlabelled=0):
     """Sparse scores of some documents, and a label for each; every concept has several."""
     labels = [CONCEPTS[i % 4] for i in range(n)] + [None] * unlabelled
     order = torch.randperm(len(labels), generator=rng).tolist()
-    labels = [labels[i] for i in order]
+    labels = list(map(labels.__getitem__, order))
     scores = gauss(rng, len(labels), d_sae).abs()
     scores = scores * (torch.rand(len(labels), d_sae, generator=rng) < 0.6)
     return scores.float(), labels
 
 
 def area(scores, labels, concept):
-    """The AUROC of one feature for one concept, by the statistic U of Mann and Whitney."""
+    """The AUROC of one feature for one concept, from the rank sum (Mann and Whitney)."""
     inside = [float(s) for s, label in zip(scores, labels, strict=True) if label == concept]
     outside = [
         float(s) for s, label in zip(scores, labels, strict=True) if label not in (concept, None)
@@ -841,8 +842,8 @@ def test_the_choosing_half_gives_the_name(student, rng):
 @task(
     "name_features",
     weight=3,
-    misconception="The score of a name is the AUROC of that concept on the judging half, which had no say in "
-    "choosing it, and not the best AUROC there.",
+    misconception="A name is worth what its own concept's AUROC is among documents that had no say in "
+    "choosing it: neither that of the choosing half, nor the best of the judging half.",
 )
 def test_the_judging_half_gives_the_score(student, rng):
     (choose, labels), (judge, others) = documents(rng, 24, 8), documents(rng, 20, 8)
@@ -876,7 +877,8 @@ def test_unlabelled_documents_take_no_part(student, rng):
 @task(
     "name_features",
     weight=1,
-    misconception="A feature that is 0 on every choosing document should get None, and all others a name.",
+    misconception="Only features that are silent throughout the choosing half should get None; however "
+    "rarely one fires, it has a name.",
 )
 def test_a_silent_feature_has_no_name(student, rng):
     (choose, labels), (judge, others) = documents(rng, 24, 7), documents(rng, 20, 7)
