@@ -39,7 +39,7 @@ SIZES = {
     "relu": (64, 128, 256, 512, 1024),
     "longer": (2048,),
 }
-LONGER = 4
+LONGER = 3
 # Seeds of the documents to train on, to choose features and measure on, to judge them on, and to
 # read through the autoencoder.
 TRAIN_SEED, HELD_OUT_SEED, JUDGE_SEED, LOSS_SEED = 31, 32, 33, 34
