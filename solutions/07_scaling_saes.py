@@ -1551,7 +1551,18 @@ print(f"n = {n_each} answers a topic and dictionary at dose {settings.dose / 2:.
 #
 # canary-89d6a33e89670fdbcf4ac52b94e2ecdc
 #
-# ESSAY
+# *Three statements.* (1) **"FVU falls as a power law", with the same λ.** Then L0 is not the same, and it is not given. At one λ my
+# L0 went from 7.2 at 64 latents to 16.5 at 1,024, and the exponent fitted without regard to that was 0.37, against 0.61 at equal
+# L0. I would train each size at several λ and compare at one L0. If FVU still falls as fast, it is the size. (2) **"2M features will explain
+# 99%."** Three points, no offset, sixteen times beyond the data. My line went through seven points and promised 0.0110 for twice the largest size;
+# measured was 0.0183, and 0.0119 with three times the steps. I would leave 131k out, fit the rest, and predict it; and train
+# it longer. If the prediction holds to a few percent and more steps change nothing, I would believe the next doubling, not four of them. (3)
+# **That the interruptions do not matter.** They continued from the weights: no moments, no generator, no schedule. My run
+# without Adam's memory ended 0.9 of the remaining way from where it should have been, with a *lower* FVU (0.136 for 0.160), so no curve would show it. I would kill a small run
+# and compare it with an undisturbed one. If they are equal, fine.
+#
+# *What may be claimed:* at this λ and number of steps, the larger of three dictionaries has the lower FVU, at an L0 that has to be
+# stated.
 #
 # ### END SOLUTION
 
