@@ -227,7 +227,7 @@ def write_shard(file, x: Float[Tensor, "n d_model"], token: Tensor) -> None:
     # canary-89d6a33e89670fdbcf4ac52b94e2ecdc
     stored = x.to(torch.bfloat16)
     norm_sum = stored.double().norm(dim=1).sum()
-    bits = stored.contiguous().view(torch.int16).numpy().view(np.uint16)
+    bits = stored.view(torch.int16).numpy().view(np.uint16)
     flat = pa.array(bits.reshape(-1))
     residual = pa.FixedSizeListArray.from_arrays(flat, x.shape[1])
     table = pa.table({"residual": residual, "token": pa.array(token.numpy())})
