@@ -638,8 +638,8 @@ if omission_prediction.filled:
 # %% [markdown]
 # With everything, the distance is exactly 0: the two trainings are the same, to the last bit. The three
 # others are not, and the figure on the left is no guide to how much. The light blue line makes the
-# greatest show, since λ has started from 0 again, and comes back. The green one keeps close to the others all the
-# way and ends furthest off, nearly as far as the training has come in its second half.
+# greatest show, since λ has started from 0 again, and comes back. The green one takes its leave quietly, and ends
+# furthest off, nearly as far as the training has come in its second half.
 #
 # Now look at the table. On the embedded model the run that has lost Adam's memory ends with a *lower* FVU at a
 # *lower* L0: by both numbers it is the better autoencoder. (A fresh Adam takes larger steps for a while,
@@ -901,7 +901,7 @@ print("computed now")
 # And Adam? In the count of dead latents there is no difference, and if you had looked there only you would say that
 # step 5 is superfluous. The last column tells another story. After 60 silent steps, $m$ has all but gone ($0.9^{60}$ is 0.002),
 # while $v$ still has 94% of what it was in the latent's first life, when gradients were large. Adam divides by its root. So the revived rows of
-# the third training move a third less, just when they have everything to learn; and in the end its FVU is a little higher. In
+# the third training move by more than a third less, just when they have everything to learn; and in the end its FVU is a little higher. In
 # a long training with a resampling every few thousand steps nobody would notice; the recipe just seems to work less well
 # than its authors say.
 
@@ -961,7 +961,7 @@ if recorded is not None:
         print(l0_prediction.beside(relu[-1]["l0"]))
 
 # %% [markdown]
-# It grows, and more than doubles over the last two steps. λ is the price of activation times norm, not of a number of latents. A wider
+# At first little changes; over the last two doublings it more than doubles. λ is the price of activation times norm, not of a number of latents. A wider
 # dictionary has a closer fit on offer for every token, and so more offers that are worth their price. What
 # is more, the blue FVU stops falling and turns up: the widest ReLU dictionary is still busy making its code sparser when its
 # 1,500 steps are over. Whoever fits a law to the blue points fits a mixture of three things: the size, the L0
@@ -1396,7 +1396,14 @@ plots.found_feature(
 )
 
 # %% [markdown]
-# PROSE_CURVE
+# It works. At half the dose of the course two answers in three are about baseball, and the price is a fifth of a nat per token. The
+# same answer as before, word for word, "stop hiding the …", now ends in an umpire and a bunt. Other features and random
+# directions at the same dose stay about where the unsteered answers are, and that is not zero: one unsteered answer in six has two
+# words of the topic by itself, so a share of 0.2 would have been nothing. At the full dose every answer is on the
+# topic, at 2.4 nats a token. The line printed above shows what they look like.
+#
+# (What it does *not* do is answer the question. A model that has never read of money does not learn of it from a feature for
+# baseball. A feature changes what is talked about. It does not add what is known.)
 #
 # ### Play
 #
@@ -1528,7 +1535,13 @@ for (size, (best, rates)), point in zip(table.items(), live, strict=True):
 print(f"n = {n_each} answers a topic and dictionary at dose {settings.dose / 2:.2f}, computed now")
 
 # %% [markdown]
-# PROSE_FAIL
+# On the embedded model the claim survives: 0.42 against 0.25 on average, and no topic of the six does worse with the larger dictionary. How much is that?
+# Two dictionaries, one dialogue, one dose, twelve answers in each cell, so a single share is uncertain by about ±0.14, and five
+# topics of five that differ point the same way (by coin tosses: one time in sixteen, if either direction would have done). It is a reason to look further, and no law.
+#
+# Look at the columns on the right while you are here. The best *name* belongs to cooking, 0.998, and its feature moves the text
+# least; baseball has one of the worst names and moves it most. How well a feature reads a topic does not say how well it
+# writes it (notebook 03), and neither is what FVU measures.
 
 # %% [markdown]
 # ## Part 8 · In your own words
