@@ -419,10 +419,10 @@ def sweep(measure, direction, draw, n, alphas, stream_norm):
     """
     ### BEGIN SOLUTION
     # canary-b9dce8c98d9cfb8bf4c9b8986a4e2ec1
-    vectors = torch.cat([direction[None], draw(n)])
-    vectors = vectors / vectors.norm(dim=1, keepdim=True) * stream_norm
+    added = torch.cat([direction[None], draw(n)])
+    added = added / added.norm(dim=1, keepdim=True) * stream_norm
     base = measure(torch.zeros_like(direction))
-    effects = torch.tensor([[measure(alpha * v) - base for alpha in alphas] for v in vectors])
+    effects = torch.tensor([[measure(alpha * v) - base for alpha in alphas] for v in added])
     return effects[0], effects[1:]
     ### END SOLUTION
 
