@@ -759,8 +759,8 @@ else:
 #
 # A latent whose pre-activation is below zero on *every* token gets no gradient, from nowhere: the
 # ReLU is flat there. It has died, and takes its share of the memory and of the multiplications with
-# it for the rest of the training. In a badly set run that can be most of a dictionary; in the
-# published one with a million features on Claude 3 Sonnet it was about two thirds (Templeton et al.
+# it for the rest of the training. In a badly set run that can be most of a dictionary; of the 34
+# million latents in the largest one of Claude 3 Sonnet it was about two thirds (Templeton et al.
 # 2024).
 #
 # The usual cure is **resampling** (Bricken et al. 2023). Every so often, latents that have long
@@ -974,8 +974,8 @@ if recorded is not None:
 # At first little changes; over the last two doublings it more than doubles. λ is the price of
 # activation times norm, not of a number of latents. A wider dictionary has a closer fit on offer
 # for every token, and so more offers that are worth their price. What is more, the blue FVU stops
-# falling and turns up: the widest ReLU dictionary is still busy making its code sparser when its
-# 1,500 steps are over. Whoever fits a law to the blue points fits a mixture of three things: the
+# falling and turns up: very likely the widest ReLU dictionary is still busy making its code sparser
+# when its 1,500 steps are over. Whoever fits a law to the blue points fits a mixture of three things: the
 # size, the L0 that happened to come out, and how far each training got.
 #
 # TopK autoencoders have their L0 by construction, which is why they are so convenient here. In
