@@ -15,19 +15,19 @@
 #
 # In notebook 02 everything fitted into memory and was over in half a minute. The autoencoders that
 # people read about are another matter. Open Concept Steering (Freed 2025), from which this notebook
-# comes, ran 600 million tokens through a model with seven billion parameters, stored what came out of
-# one layer, trained a dictionary of 65,536 features on it, looked for Batman among them, and then asked
-# the model what to do with five dollars. That takes days. Machines are restarted in between, files are
-# cut short, latents die, and at the end somebody has to say whether twice the dictionary would have
-# been worth twice the money.
+# comes, ran 600 million tokens through a model with seven billion parameters, stored what came out
+# of one layer, trained a dictionary of 65,536 features on it, looked for Batman among them, and
+# then asked the model what to do with five dollars. That takes days. Machines are restarted in
+# between, files are cut short, latents die, and at the end somebody has to say whether twice the
+# dictionary would have been worth twice the money.
 #
-# None of this is glamorous, and most of it goes wrong *silently*: a norm that is not quite the norm, a
-# restart that is not quite a restart, a label that is not quite earned. You will build each piece small
-# enough to check, and see what the quiet mistakes do.
+# None of this is glamorous, and most of it goes wrong *silently*: a norm that is not quite the
+# norm, a restart that is not quite a restart, a label that is not quite earned. You will build each
+# piece small enough to check, and see what the quiet mistakes do.
 #
 # **Afterwards you can**
 #
-# - store residuals in a quarter of the obvious space, and get the very same bits back;
+# - store residuals in less than half of the obvious space, and get the very same bits back;
 # - interrupt a training so that nobody can tell from the result that it was interrupted;
 # - revive dead latents without their past coming back with them;
 # - say what a larger dictionary buys, with a law that has been tested on a size it had not seen;
@@ -48,14 +48,14 @@
 # | 7 | A defect to find, and one more claim to test | 20 | – |
 # | 8 | In your own words | 20 | 5 |
 #
-# **How to work.** As before: fill in the line under `YOUR CODE HERE`, run the check below it, read what
-# it says. Checks give no points; the points come from other inputs. A figure that waits for a
+# **How to work.** As before: fill in the line under `YOUR CODE HERE`, run the check below it, read
+# what it says. Checks give no points; the points come from other inputs. A figure that waits for a
 # prediction wants any answer, and does not mind a wrong one.
 #
-# **If a function will not come right**, go on. No graded function calls another. What you see depends on
-# more of them: Part 2 needs `save_state` and `load_state`, and Part 3 these two and `resample`. Part 1
-# ends with a way round for whoever has no shards; Parts 4, 5 and 6 begin with the residuals that it
-# gives, and need `fit_law` and `name_features`.
+# **If a function will not come right**, go on. No graded function calls another. What you see
+# depends on more of them: Part 2 needs `save_state` and `load_state`, and Part 3 these two and
+# `resample`. Part 1 ends with a way round for whoever has no shards; Parts 4, 5 and 6 begin with
+# the residuals that it gives, and need `fit_law` and `name_features`.
 
 # %% tags=["install"]
 # install steerlab
@@ -84,14 +84,15 @@ settings = course_settings(model)
 # *40 minutes, 5 points*
 #
 # A training reads each residual several times, and a second training with another λ reads them all
-# again. The model that makes them is by far the most expensive part. So one runs it *once*, and keeps what
-# comes out of the layer in files. Files that are written one after the other and read independently are
-# called **shards**.
+# again. The model that makes them is by far the most expensive part. So one runs it *once*, and
+# keeps what comes out of the layer in files. Files that are written one after the other and read
+# independently are called **shards**.
 #
 # ### Predict: how much is that?
 #
-# The text of our documents is so many bytes. For each token of it the layer puts out `d_model` numbers,
-# and we shall need two bytes for each. By what factor are the residuals larger than the text?
+# The text of our documents is so many bytes. For each token of it the layer puts out `d_model`
+# numbers, and we shall need two bytes for each. By what factor are the residuals larger than the
+# text?
 
 # %% tags=["predict"]
 answer = 4
@@ -146,22 +147,23 @@ if size_prediction.filled:
 # %% [markdown]
 # <details><summary>Is it worth keeping, then? (Open this after you have seen the number.)</summary>
 #
-# A token is a few bytes of text and becomes hundreds, or thousands, of numbers. Five terabytes are about
-# what a large disk holds, which is why the original stored two bytes a number and not four, and stopped
-# at 600 million tokens. Whether it is worth it is a sum: reading a residual from a disk takes
-# microseconds, computing it anew takes half a forward pass of seven billion parameters.
+# A token is a few bytes of text and becomes hundreds, or thousands, of numbers. Five terabytes are
+# about what a large disk holds, which is why the original stored two bytes a number and not four,
+# and stopped at 600 million tokens. Whether it is worth it is a sum: reading a residual from a disk
+# takes microseconds, computing it anew takes half a forward pass of seven billion parameters.
 # </details>
 #
 # ### Two bytes
 #
-# **bfloat16** is float32 with the lower half of its bits cut off: the same sign, the same eight bits of
-# exponent, and seven bits of the mantissa in the place of 23. So it holds the same enormous range, with
-# two to three decimal digits. Models compute in it, so little is lost by storing it.
+# **bfloat16** is float32 with the lower half of its bits cut off: the same sign, the same eight
+# bits of exponent, and seven bits of the mantissa in the place of 23. So it holds the same enormous
+# range, with two to three decimal digits. Models compute in it, so little is lost by storing it.
 #
 # There is only one difficulty. **Parquet**, the file format that data frames are kept in, knows
-# float32, float64, integers of all sizes, lists and text, and no bfloat16. The way out is old: a number
-# in memory is 16 bits, and 16 bits are also a whole number between 0 and 65,535. So tell parquet that it
-# is a `uint16`, and tell nobody else. To *reinterpret* bits is not to *convert* a value:
+# float32, float64, integers of all sizes, lists and text, and no bfloat16. The way out is old: a
+# number in memory is 16 bits, and 16 bits are also a whole number between 0 and 65,535. So tell
+# parquet that it is a `uint16`, and tell nobody else. To *reinterpret* bits is not to *convert* a
+# value:
 
 # %% tags=["explore"]
 one = torch.tensor([1.0, -2.5, 1000.0], dtype=torch.bfloat16)
@@ -170,12 +172,12 @@ print("reinterpreted:", one.view(torch.int16).tolist(), "(the same 16 bits, read
 print("and back:     ", one.view(torch.int16).view(torch.bfloat16).tolist())
 
 # %% [markdown]
-# (`int16` reads the highest bit as a sign. For numpy and parquet we take `uint16`, which does not. The
-# bits are the same: `.numpy().view(np.uint16)`.)
+# (`int16` reads the highest bit as a sign. For numpy and parquet we take `uint16`, which does not.
+# The bits are the same: `.numpy().view(np.uint16)`.)
 #
-# A parquet file is a **table** of named columns. A column may hold a number in each row, or a list of equally
-# many numbers. Beside the columns it carries **metadata**: short texts under names of your choice. This
-# is all of pyarrow that you need:
+# A parquet file is a **table** of named columns. A column may hold a number in each row, or a list
+# of equally many numbers. Beside the columns it carries **metadata**: short texts under names of
+# your choice. This is all of pyarrow that you need:
 
 # %% tags=["explore"]
 import io
@@ -206,11 +208,12 @@ print(again.column("spectators").to_numpy().tolist(), again.schema.metadata)
 # \mathbb E\lVert x\rVert = \frac{\sum_\text{shards} \sum_t \lVert x_t\rVert}{\sum_\text{shards} n_\text{shard}}.$$
 #
 # With five terabytes nobody wants to read everything once just for that. So every shard carries the
-# **sum of the norms** of its rows. Sums can be added; means of shards cannot, unless all shards have
-# equally many rows, and the last one never has. And mind the order: the mean of norms is not the root of the
-# mean of squares, $\mathbb E\lVert x\rVert \le \sqrt{\mathbb E\lVert x\rVert^2}$. The two are close where
-# all tokens are about equally long, and far apart where a few are enormous, which in large models a few are.
-# Both are in use, and a dictionary trained with one and used with the other reads everything too loud.
+# **sum of the norms** of its rows. Sums can be added; means of shards cannot, unless all shards
+# have equally many rows, and the last one never has. And mind the order: the mean of norms is not
+# the root of the mean of squares, $\mathbb E\lVert x\rVert \le \sqrt{\mathbb E\lVert x\rVert^2}$.
+# The two are close where all tokens are about equally long, and far apart where a few are enormous,
+# which in large models a few are. Both are in use, and a dictionary trained with one and used with
+# the other reads everything too loud.
 
 
 # %% nbgrader={"grade": false, "grade_id": "write_shard", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -244,15 +247,15 @@ checks.check_write_shard(write_shard)
 # %% [markdown]
 # <details><summary>Why the norms of what is stored, and not of <code>x</code>?</summary>
 #
-# The factor is for whoever *reads* the shard, and that is who will check it. Rounding changes each norm by up to
-# 0.4%. On average over many rows nearly nothing remains of that. But "nearly" is a poor answer where the
-# exact one costs nothing.
+# The factor is for whoever *reads* the shard, and that is who will check it. Rounding changes each
+# norm by up to 0.4%. On average over many rows nearly nothing remains of that. But "nearly" is a
+# poor answer where the exact one costs nothing.
 # </details>
 #
 # <details><summary>My metadata is not found.</summary>
 #
-# `replace_schema_metadata` does not change the table. It returns another one, and that is the one to write.
-# Names and values are text (they come back as bytes: `metadata[b"norm_sum"]`).
+# `replace_schema_metadata` does not change the table. It returns another one, and that is the one
+# to write. Names and values are text (they come back as bytes: `metadata[b"norm_sum"]`).
 # </details>
 #
 # <details><summary>Which dtype should the sum be in?</summary>
@@ -267,10 +270,10 @@ checks.check_write_shard(write_shard)
 def read_shards(files: list) -> tuple[Float[Tensor, "n d_model"], Tensor, float]:
     """All rows of some shards in their order, their tokens, and the factor of the whole set.
 
-    files: binary files, open at their beginning, as write_shard makes them, with different numbers of
-    rows. Returns (rows, tokens, factor): rows [n, d_model] in bfloat16 with the bits that were stored,
-    unscaled; the ids of the tokens [n], whole numbers; and the factor that brings the mean norm over all n rows to √d_model,
-    from the sums of norms in the metadata.
+    files: binary files, open at their beginning, as write_shard makes them, with different numbers
+    of rows. Returns (rows, tokens, factor): rows [n, d_model] in bfloat16 with the bits that were
+    stored, unscaled; the ids of the tokens [n], whole numbers; and the factor that brings the mean
+    norm over all n rows to √d_model, from the sums of norms in the metadata.
     """
     ### BEGIN SOLUTION
     # canary-89d6a33e89670fdbcf4ac52b94e2ecdc
@@ -297,8 +300,9 @@ checks.check_read_shards(read_shards)
 # %% [markdown]
 # <details><summary>How do the bits become bfloat16 again?</summary>
 #
-# The same way back: `uint16` → `int16` (`.view` in numpy) → a torch tensor → `.view(torch.bfloat16)`.
-# `torch.tensor(array)` copies, which is what we want here: arrow's memory is read-only.
+# The same way back: `uint16` → `int16` (`.view` in numpy) → a torch tensor →
+# `.view(torch.bfloat16)`. `torch.tensor(array)` copies, which is what we want here: arrow's memory
+# is read-only.
 # </details>
 #
 # <details><summary>Why unscaled rows and the factor, and not scaled rows?</summary>
@@ -353,9 +357,9 @@ print(
 x = rows.float() * factor  # what all trainings below read
 
 # %% [markdown]
-# Compare the two factors. On this model they differ by little, because position 0 was left out: in most
-# models the first token is many times as long as all others (notebook 01). Put it back in, and the mean of
-# squares is about that token alone.
+# Compare the two factors. On this model they differ by little, because position 0 was left out: in
+# most models the first token is many times as long as all others (notebook 01). Put it back in, and
+# the mean of squares is about that token alone.
 #
 # ### Half a file
 #
@@ -376,11 +380,11 @@ except PipelineError as error:
     print(str(error).replace(str(folder), "…"))
 
 # %% [markdown]
-# Parquet keeps its table of contents at the *end* of the file, so half a file is no file. That is lucky: it
-# cannot be mistaken for a shorter one. The course's own `steerlab collect` also makes sure that a half-written
-# file never bears the name of a shard. It writes to a name of its own and renames when everything
-# is on disk, which a file system does in one go or not at all. Texts in, shards out, begun again where it
-# stopped:
+# Parquet keeps its table of contents at the *end* of the file, so half a file is no file. That is
+# lucky: it cannot be mistaken for a shorter one. The course's own `steerlab collect` also makes
+# sure that a half-written file never bears the name of a shard. It writes to a name of its own and
+# renames when everything is on disk, which a file system does in one go or not at all. Texts in,
+# shards out, begun again where it stopped:
 #
 # ```
 # steerlab collect concepts residuals --tokens 2000000 --resume
@@ -390,11 +394,11 @@ except PipelineError as error:
 # ## Part 2 · A training that may be killed
 # *40 minutes, 4 points*
 #
-# A training of days will be interrupted. So from time to time it writes a **checkpoint**: everything
-# that is needed to go on. *Everything* is the difficult word. The obvious part is the weights. Whoever
-# saves those and no more can go on as well; the loss looks fine; and what comes out is another
-# autoencoder than the one that would have come out otherwise. For a paper that is fatal in a quiet way:
-# the run can no longer be repeated.
+# A training of days will be interrupted. So from time to time it writes a **checkpoint**:
+# everything that is needed to go on. *Everything* is the difficult word. The obvious part is the
+# weights. Whoever saves those and no more can go on as well; the loss looks fine; and what comes
+# out is another autoencoder than the one that would have come out otherwise. For a paper that is
+# fatal in a quiet way: the run can no longer be repeated.
 #
 # What does the next step depend on? The course's training loop lies open, so look:
 
@@ -417,17 +421,17 @@ print(inspect.getsource(TrainingRun._step))
 # | `run.steps_done` | an int | λ and the learning rate follow a schedule |
 # | `run.silent` | `[d_sae]`, how many steps ago each latent last fired | it decides who is resampled (Part 3) |
 #
-# **What Adam remembers.** Adam (Kingma and Ba 2015) does not follow the gradient $g$ but two running averages of it,
-# one of $g$ and one of $g^2$:
+# **What Adam remembers.** Adam (Kingma and Ba 2015) does not follow the gradient $g$ but two
+# running averages of it, one of $g$ and one of $g^2$:
 #
 # $$m \leftarrow 0.9\, m + 0.1\, g, \qquad v \leftarrow 0.999\, v + 0.001\, g^2, \qquad
 # \theta \leftarrow \theta - \eta\, \frac{m / (1 - 0.9^t)}{\sqrt{v / (1 - 0.999^t)} + \varepsilon}.$$
 #
-# The divisions by $1 - 0.9^t$ make up for both averages starting at zero, so that also *how many* steps Adam has taken,
-# $t$, belongs to its memory. PyTorch keeps the three for each parameter, under the parameter itself:
-# `run.optimizer.state[parameter]` is the dict `{"step": t, "exp_avg": m, "exp_avg_sq": v}`, all of them
-# tensors. A fresh Adam has $v$ from one single gradient, so its first step moves *every* number by the full
-# learning rate, however small its gradient.
+# The divisions by $1 - 0.9^t$ make up for both averages starting at zero, so that also *how many*
+# steps Adam has taken, $t$, belongs to its memory. PyTorch keeps the three for each parameter,
+# under the parameter itself: `run.optimizer.state[parameter]` is the dict `{"step": t, "exp_avg":
+# m, "exp_avg_sq": v}`, all of them tensors. A fresh Adam has $v$ from one single gradient, so its
+# first step moves *every* number by the full learning rate, however small its gradient.
 #
 # The checkpoint is to be a flat dict of tensors, for a reason. PyTorch's own `torch.save` stores any
 # Python object by *pickle*, and loading a pickle runs whatever code is in it. **Safetensors** stores
@@ -480,9 +484,10 @@ checks.check_save_state(save_state)
 #
 # <details><summary>Why copies, if I write them to disk anyway?</summary>
 #
-# The optimizer changes its tensors *in place*. A checkpoint of references would go on training with the run.
-# (In a program that writes it at once, it makes no difference. In one that writes in the background, while the
-# next steps are running, the file holds a bit of each of several steps. Such a file loads without complaint.)
+# The optimizer changes its tensors *in place*. A checkpoint of references would go on training with
+# the run. (In a program that writes it at once, it makes no difference. In one that writes in the
+# background, while the next steps are running, the file holds a bit of each of several steps. Such
+# a file loads without complaint.)
 # </details>
 
 
@@ -520,25 +525,26 @@ checks.check_load_state(load_state)
 # %% [markdown]
 # <details><summary>Why not simply <code>run.sae = …</code>?</summary>
 #
-# The optimizer was made with the tensors that are in `run.sae` now, and will go on changing *those*. If
-# you put other tensors into the dict, the loss is computed with one set and the steps are made with
-# another. Copy numbers *into* the old tensors: `parameter.copy_(…)`. Since they require gradients, do it under
-# `torch.no_grad()`.
+# The optimizer was made with the tensors that are in `run.sae` now, and will go on changing
+# *those*. If you put other tensors into the dict, the loss is computed with one set and the steps
+# are made with another. Copy numbers *into* the old tensors: `parameter.copy_(…)`. Since they
+# require gradients, do it under `torch.no_grad()`.
 # </details>
 #
 # <details><summary>And the moments?</summary>
 #
-# Assign to `run.optimizer.state[parameter]` a dict with the three names, and copies as its values. A run that
-# has not taken a step has no such entry yet, so there may be nothing to copy into.
+# Assign to `run.optimizer.state[parameter]` a dict with the three names, and copies as its values.
+# A run that has not taken a step has no such entry yet, so there may be nothing to copy into.
 # </details>
 
 # %% [markdown]
 # ### The experiment
 #
-# A training of 300 steps is killed after 150. Its checkpoint lies on disk. Then it is continued four times: with
-# everything; without Adam's memory; without the generator's state, which then draws the batches of the first
-# half once more; and without the number of steps, so that the schedule begins anew. At the end we ask how far the parameters
-# are from those of a training that nobody disturbed, in units of the way that it has come since the kill.
+# A training of 300 steps is killed after 150. Its checkpoint lies on disk. Then it is continued
+# four times: with everything; without Adam's memory; without the generator's state, which then
+# draws the batches of the first half once more; and without the number of steps, so that the
+# schedule begins anew. At the end we ask how far the parameters are from those of a training that
+# nobody disturbed, in units of the way that it has come since the kill.
 #
 # ### Predict: which omission costs the most?
 
@@ -636,22 +642,22 @@ if omission_prediction.filled:
     print(f"n = {len(held):,} held-out tokens, computed now")
 
 # %% [markdown]
-# With everything, the distance is exactly 0: the two trainings are the same, to the last bit. The three
-# others are not, and the figure on the left is no guide to how much. The light blue line makes the
-# greatest show, since λ has started from 0 again, and comes back. The green one takes its leave quietly, and ends
-# furthest off, nearly as far as the training has come in its second half.
+# With everything, the distance is exactly 0: the two trainings are the same, to the last bit. The
+# three others are not, and the figure on the left is no guide to how much. The light blue line
+# makes the greatest show, since λ has started from 0 again, and comes back. The green one takes its
+# leave quietly, and ends furthest off, nearly as far as the training has come in its second half.
 #
-# Now look at the table. On the embedded model the run that has lost Adam's memory ends with a *lower* FVU at a
-# *lower* L0: by both numbers it is the better autoencoder. (A fresh Adam takes larger steps for a while,
-# and this training is so short that larger steps help.) So neither the loss nor the scores give a broken resume away. What gives
-# it away is a comparison with a training that was not interrupted, and one makes it once, on a small run,
-# before the large one starts.
+# Now look at the table. On the embedded model the run that has lost Adam's memory ends with a
+# *lower* FVU at a *lower* L0: by both numbers it is the better autoencoder. (A fresh Adam takes
+# larger steps for a while, and this training is so short that larger steps help.) So neither the
+# loss nor the scores give a broken resume away. What gives it away is a comparison with a training
+# that was not interrupted, and one makes it once, on a small run, before the large one starts.
 #
 # ### A real kill
 #
-# So far nobody has died. The next cell starts `steerlab train` as a process of its own, on *your* shards, waits
-# for a checkpoint in the middle, and sends it SIGKILL, which no program can answer. Then it is
-# resumed, and its weights are compared with those of a training that was left in peace.
+# So far nobody has died. The next cell starts `steerlab train` as a process of its own, on *your*
+# shards, waits for a checkpoint in the middle, and sends it SIGKILL, which no program can answer.
+# Then it is resumed, and its weights are compared with those of a training that was left in peace.
 
 # %% tags=["explore"]
 import os
@@ -707,17 +713,17 @@ print(
 )
 
 # %% [markdown]
-# The same command by hand: `steerlab train --config 8k --data residuals --out sae`, and after whatever
-# happened once more with `--resume`. A half-written checkpoint cannot be mistaken for one: it is
-# a folder under another name until it is complete, like the shards of Part 1.
+# The same command by hand: `steerlab train --config 8k --data residuals --out sae`, and after
+# whatever happened once more with `--resume`. A half-written checkpoint cannot be mistaken for one:
+# it is a folder under another name until it is complete, like the shards of Part 1.
 #
 # ### Two processes
 #
-# One more way to do the same thing. `torchrun` starts several processes, each with its own part of every batch. After
-# each backward pass they average their gradients, and all make the same step. Two processes with 128 residuals each
-# should do what one does with 256. To the same bits? A sum of 256 terms and a sum of two sums of 128 are rounded
-# differently, and TopK has to decide about near ties. So the single process below takes
-# its batch in two parts, too (`accumulate=2`).
+# One more way to do the same thing. `torchrun` starts several processes, each with its own part of
+# every batch. After each backward pass they average their gradients, and all make the same step.
+# Two processes with 128 residuals each should do what one does with 256. To the same bits? A sum of
+# 256 terms and a sum of two sums of 128 are rounded differently, and TopK has to decide about near
+# ties. So the single process below takes its batch in two parts, too (`accumulate=2`).
 
 # %% tags=["explore"]
 half_batch = config.with_values(out=str(folder / "two"), batch_size=128, steps=200)
@@ -743,20 +749,22 @@ else:
     print(f"largest relative difference along {len(gaps)} points of the curve: {max(gaps):.1e}")
 
 # %% [markdown]
-# On one small machine that is no faster; most of the time goes into starting. On eight GPUs it is what makes a
-# million features possible. And it is the same training, which is what you want to know *before* you rent the GPUs.
+# On one small machine that is no faster; most of the time goes into starting. On eight GPUs it is
+# what makes a million features possible. And it is the same training, which is what you want to
+# know *before* you rent the GPUs.
 
 # %% [markdown]
 # ## Part 3 · Latents that died
 # *25 minutes, 2 points*
 #
-# A latent whose pre-activation is below zero on *every* token gets no gradient, from nowhere: the ReLU is
-# flat there. It has died, and takes its share of the memory and of the multiplications with it for the rest of the
-# training. In a badly set run that can be most of a dictionary; in the published one with a million
-# features on Claude 3 Sonnet it was about two thirds (Templeton et al. 2024).
+# A latent whose pre-activation is below zero on *every* token gets no gradient, from nowhere: the
+# ReLU is flat there. It has died, and takes its share of the memory and of the multiplications with
+# it for the rest of the training. In a badly set run that can be most of a dictionary; of the 34
+# million latents in the largest one of Claude 3 Sonnet it was about two thirds (Templeton et al.
+# 2024).
 #
-# The usual cure is **resampling** (Bricken et al. 2023). Every so often, latents that have long been silent
-# are given a new life, pointed at inputs that the living ones do badly on:
+# The usual cure is **resampling** (Bricken et al. 2023). Every so often, latents that have long
+# been silent are given a new life, pointed at inputs that the living ones do badly on:
 #
 # 1. For each dead latent draw an input $x_t$ with a probability proportional to $\lVert x_t - \hat x_t\rVert^4$, the square of
 #    its loss, so that really bad ones stand out. (With replacement: an input may be drawn twice.)
@@ -768,9 +776,9 @@ else:
 # 6. It has not been silent yet: `silent` is 0.
 #
 # Step 3 looks like a detail, and is where recipes from different sources do not mix. In the
-# original recipe decoder rows have norm 1, and so the new ones do. With *our* loss the norms are free and are
-# paid for: $\lambda f_i \lVert W_{\text{dec},i}\rVert$. A latent that comes in with another norm than all others comes in at
-# another price for the same activation.
+# original recipe decoder rows have norm 1, and so the new ones do. With *our* loss the norms are
+# free and are paid for: $\lambda f_i \lVert W_{\text{dec},i}\rVert$. A latent that comes in with
+# another norm than all others comes in at another price for the same activation.
 #
 # And step 5 is the one that is forgotten. What Adam remembers of a dead latent is the end of its
 # first life.
@@ -826,15 +834,16 @@ checks.check_resample(resample)
 #
 # <details><summary>How do I write into some rows, or some columns, at once?</summary>
 #
-# A tensor of `True` and `False` is an index: `W[dead]` are the rows where it is True, `W[:, dead]` the columns,
-# `W[~dead]` all other rows. One can assign to them. New columns are the transpose of new rows.
+# A tensor of `True` and `False` is an index: `W[dead]` are the rows where it is True, `W[:, dead]`
+# the columns, `W[~dead]` all other rows. One can assign to them. New columns are the transpose of
+# new rows.
 # </details>
 
 # %% [markdown]
-# The next cell does to a training what one bad batch can do to a real one: at step 100 the biases of a third of the
-# latents are thrown far below zero, and these latents fall silent. It is continued three times: left alone;
-# resampled at steps 160 and 260; and resampled in the same way, except that afterwards Adam is given back what
-# it remembered.
+# The next cell does to a training what one bad batch can do to a real one: at step 100 the biases
+# of a third of the latents are thrown far below zero, and these latents fall silent. It is
+# continued three times: left alone; resampled at steps 160 and 260; and resampled in the same way,
+# except that afterwards Adam is given back what it remembered.
 
 # %% tags=["explore"]
 resampled_at = [160, 260]
@@ -894,42 +903,43 @@ for name, path in curves.items():
 print("computed now")
 
 # %% [markdown]
-# Left alone, the injured latents stay dead to the end: nothing in the training can reach them. One resampling
-# brings nearly all of them back. It costs something at first, since newcomers disturb: look at FVU and L0 right after the first
-# dotted line.
+# Left alone, the injured latents stay dead to the end: nothing in the training can reach them. One
+# resampling brings nearly all of them back. It costs something at first, since newcomers disturb:
+# look at FVU and L0 right after the first dotted line.
 #
-# And Adam? In the count of dead latents there is no difference, and if you had looked there only you would say that
-# step 5 is superfluous. The last column tells another story. After 60 silent steps, $m$ has all but gone ($0.9^{60}$ is 0.002),
-# while $v$ still has 94% of what it was in the latent's first life, when gradients were large. Adam divides by its root. So the revived rows of
-# the third training move by more than a third less, just when they have everything to learn; and in the end its FVU is a little higher. In
-# a long training with a resampling every few thousand steps nobody would notice; the recipe just seems to work less well
-# than its authors say.
+# And Adam? In the count of dead latents there is no difference, and if you had looked there only
+# you would say that step 5 is superfluous. The last column tells another story. After 60 silent
+# steps, $m$ has all but gone ($0.9^{60}$ is 0.002), while $v$ still has 94% of what it was in the
+# latent's first life, when gradients were large. Adam divides by its root. So the revived rows of
+# the third training move by more than a third less, just when they have everything to learn; and in
+# the end its FVU is a little higher. In a long training with a resampling every few thousand steps
+# nobody would notice; the recipe just seems to work less well than its authors say.
 
 # %% [markdown]
 # ## Part 4 · How large a dictionary? With a result that fails
 # *30 minutes, 2 points*
 #
-# Is a dictionary of 65,536 features better than one of 8,192? It is always "better" in one sense: with more
-# directions to choose from, the same number of them comes closer. The questions are how much closer, and at
-# what price. Across many kinds of networks, quantities like this follow a **power law**
-# (Kaplan et al. 2020; for autoencoders Gao et al. 2024):
+# Is a dictionary of 65,536 features better than one of 8,192? It is always "better" in one sense:
+# with more directions to choose from, the same number of them comes closer. The questions are how
+# much closer, and at what price. Across many kinds of networks, quantities like this follow a
+# **power law** (Kaplan et al. 2020; for autoencoders Gao et al. 2024):
 #
 # $$\text{FVU}(n) \approx c + a\, n^{-\alpha}.$$
 #
-# $\alpha$ says how fast more latents pay off: twice the dictionary divides the part above $c$ by $2^\alpha$. And $c$ is
-# what no dictionary of any size removes. Without it ($c = 0$) the law is a straight line when both axes are
-# logarithmic, $\log \text{FVU} = \log a - \alpha \log n$, which two points determine and which is therefore easily
-# believed.
+# $\alpha$ says how fast more latents pay off: twice the dictionary divides the part above $c$ by
+# $2^\alpha$. And $c$ is what no dictionary of any size removes. Without it ($c = 0$) the law is a
+# straight line when both axes are logarithmic, $\log \text{FVU} = \log a - \alpha \log n$, which
+# two points determine and which is therefore easily believed.
 #
 # ### At the same L0
 #
-# "All else equal" has a catch here. Train ReLU autoencoders of five sizes with *one and the same λ*, and something
-# else changes with the size.
+# "All else equal" has a catch here. Train ReLU autoencoders of five sizes with *one and the same
+# λ*, and something else changes with the size.
 #
 # ### Predict: what becomes of L0?
 #
-# With λ fixed, the smallest dictionary has this many latents active on a token (see the cell). How many has one
-# that is 16 times as large?
+# With λ fixed, the smallest dictionary has this many latents active on a token (see the cell). How
+# many has one that is 16 times as large?
 
 # %% tags=["explore"]
 from steerlab.sae import load_scaling
@@ -961,19 +971,21 @@ if recorded is not None:
         print(l0_prediction.beside(relu[-1]["l0"]))
 
 # %% [markdown]
-# At first little changes; over the last two doublings it more than doubles. λ is the price of activation times norm, not of a number of latents. A wider
-# dictionary has a closer fit on offer for every token, and so more offers that are worth their price. What
-# is more, the blue FVU stops falling and turns up: the widest ReLU dictionary is still busy making its code sparser when its
-# 1,500 steps are over. Whoever fits a law to the blue points fits a mixture of three things: the size, the L0
-# that happened to come out, and how far each training got.
+# At first little changes; over the last two doublings it more than doubles. λ is the price of
+# activation times norm, not of a number of latents. A wider dictionary has a closer fit on offer
+# for every token, and so more offers that are worth their price. What is more, the blue FVU stops
+# falling and turns up: very likely the widest ReLU dictionary is still busy making its code sparser
+# when its 1,500 steps are over. Whoever fits a law to the blue points fits a mixture of three things: the
+# size, the L0 that happened to come out, and how far each training got.
 #
 # TopK autoencoders have their L0 by construction, which is why they are so convenient here. In
 # general one trains at several λ and compares at equal L0.
 #
-# Your function gets points of all kinds and the L0 at which to compare. Only points whose L0 is within
-# 5% of it count. To find $c$, it tries every offset that it is offered. For each $c$ it fits a straight line to
-# $\log(\text{FVU} - c)$ against $\log n$, by least squares; offsets that are not below all FVUs are passed over. The best offset is
-# that whose law misses the measured points least, by the sum of squares of $\log \text{FVU} - \log(c + a\, n^{-\alpha})$.
+# Your function gets points of all kinds and the L0 at which to compare. Only points whose L0 is
+# within 5% of it count. To find $c$, it tries every offset that it is offered. For each $c$ it fits
+# a straight line to $\log(\text{FVU} - c)$ against $\log n$, by least squares; offsets that are not
+# below all FVUs are passed over. The best offset is that whose law misses the measured points
+# least, by the sum of squares of $\log \text{FVU} - \log(c + a\, n^{-\alpha})$.
 
 
 # %% nbgrader={"grade": false, "grade_id": "fit_law", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -983,10 +995,11 @@ def fit_law(
 ) -> tuple[float, float, float]:
     """(a, alpha, c) of FVU = c + a * d_sae ** -alpha, for the points at one L0.
 
-    points: {"d_sae", "l0", "fvu"} (other names may be there, too), in any order. Those whose l0 differs from the given one by more than 5%
-    of it are left out; at least three of different sizes remain. offsets: the values of c to try, one of
-    them below all remaining FVUs. For each c below them, a and alpha are those of the line fitted to log(fvu - c)
-    against log(d_sae) by least squares. c is the one with the smallest sum of squares of
+    points: {"d_sae", "l0", "fvu"} (other names may be there, too), in any order. Those whose l0
+    differs from the given one by more than 5% of it are left out; at least three of different sizes
+    remain. offsets: the values of c to try, one of them at least below all remaining FVUs. For each
+    such c, a and alpha are those of the line fitted to log(fvu - c) against log(d_sae) by least
+    squares. The c returned has the smallest sum of squares of
     log(fvu) - log(c + a * d_sae ** -alpha).
     """
     ### BEGIN SOLUTION
@@ -1015,22 +1028,24 @@ checks.check_fit_law(fit_law)
 # %% [markdown]
 # <details><summary>How do I fit a straight line?</summary>
 #
-# `np.polyfit(u, v, 1)` gives `(slope, intercept)` of the line that is closest to the points in squares of
-# vertical distance. Here `u` is $\log n$ and `v` is $\log(\text{FVU} - c)$; the intercept is $\log a$, and the slope is $-\alpha$.
+# `np.polyfit(u, v, 1)` gives `(slope, intercept)` of the line that is closest to the points in
+# squares of vertical distance. Here `u` is $\log n$ and `v` is $\log(\text{FVU} - c)$; the
+# intercept is $\log a$, and the slope is $-\alpha$.
 # </details>
 #
 # <details><summary>Why are the misses taken in <code>log(fvu)</code>, and not in what the line was fitted to?</summary>
 #
-# Because $\log(\text{FVU} - c)$ is another quantity for every $c$: as $c$ comes near the smallest FVU, one of its values
-# runs off to minus infinity. Different offsets can be compared only by how well they explain the *same* numbers.
+# Because $\log(\text{FVU} - c)$ is another quantity for every $c$: as $c$ comes near the smallest
+# FVU, one of its values runs off to minus infinity. Different offsets can be compared only by how
+# well they explain the *same* numbers.
 # </details>
 
 # %% [markdown]
 # ### A result that fails: a size that the law has not seen
 #
-# A law that has been fitted to seven points describes seven points. To find out whether it is a law, leave the
-# largest out, fit the others, and let them predict it. First let yourself predict it: the cell prints the FVU at
-# all sizes but the largest.
+# A law that has been fitted to seven points describes seven points. To find out whether it is a
+# law, leave the largest out, fit the others, and let them predict it. First let yourself predict
+# it: the cell prints the FVU at all sizes but the largest.
 
 # %% tags=["explore"]
 if recorded is not None:
@@ -1103,34 +1118,37 @@ if recorded is not None:
         print(f"ReLU at one λ, L0 ignored: α {fit_law(blind, recorded.k, [0.0])[1]:.3f}")
 
 # %% [markdown]
-# It fails. The straight line has gone through seven points, over a factor of 16 in size, and promises 0.011 for the
-# eighth. The law with an offset promises 0.0155. Measured is 0.0183: twice the latents have bought next to
-# nothing.
+# It fails. The straight line has gone through seven points, over a factor of 16 in size, and
+# promises 0.011 for the eighth. The law with an offset promises 0.0155. Measured is 0.0183: twice
+# the latents have bought next to nothing.
 #
-# The diamond says why. It is the same dictionary, trained three times as long, and its FVU is 0.012. The large one had
-# not finished. All sizes got 1,500 steps, which is plenty for 64 latents; but of 2,048 each is one of the 16 active ones only
-# on every 128th token, and has seen that much less of what it is to learn. The points do not follow a law in $n$ alone. They follow one in
-# $n$ *and* in training, cut along a line on which the second was held fixed. (Published laws let each size train until nothing
-# moves, or choose size and steps together for a budget of arithmetic: Gao et al. 2024.) Your stars, with a third of the steps,
-# show the same in small.
+# The diamond says why. It is the same dictionary, trained three times as long, and its FVU is
+# 0.012. The large one had not finished. All sizes got 1,500 steps, which is plenty for 64 latents;
+# but of 2,048 each is one of the 16 active ones only on every 128th token, and has seen that much
+# less of what it is to learn. The points do not follow a law in $n$ alone. They follow one in $n$
+# *and* in training, cut along a line on which the second was held fixed. (Published laws let each
+# size train until nothing moves, or choose size and steps together for a budget of arithmetic: Gao
+# et al. 2024.) Your stars, with a third of the steps, show the same in small.
 #
-# And look at $c$. The fit said that no dictionary, however large, gets below 0.0121. One did. An offset is what bends a line the
-# way the points bend. Whether it is a floor or a lack of patience, the fit cannot know.
+# And look at $c$. The fit said that no dictionary, however large, gets below 0.0121. One did. An
+# offset is what bends a line the way the points bend. Whether it is a floor or a lack of patience,
+# the fit cannot know.
 #
-# **What it costs.** Seconds grow more slowly than the size here, since TopK writes only $k$ rows per token; the encoder, which has to look
-# at every latent, takes over in the end. For a budget of so many seconds, would you have spent yours on twice the latents or on three times the
-# steps?
+# **What it costs.** Seconds grow more slowly than the size here, since TopK writes only $k$ rows
+# per token; the encoder, which has to look at every latent, takes over in the end. For a budget of
+# so many seconds, would you have spent yours on twice the latents or on three times the steps?
 
 # %% [markdown]
 # ## Part 5 · Names for a thousand features
 # *25 minutes, 2 points*
 #
-# A trained dictionary is a list of numbers. In notebook 03 you had a concept and looked for its feature. Now
-# turn the question round: here are a thousand features, what is each of them called? With a million of them
-# nobody reads contexts one by one. Names are given *automatically*, by a language model that reads the top
-# contexts (the original used one over an API; `steerlab find --endpoint URL` does so here), or, where documents
-# carry labels, by those. Either way the name of a feature is a guess, chosen as the best of many, and must be tested
-# on documents that had no part in choosing it.
+# A trained dictionary is a list of numbers. In notebook 03 you had a concept and looked for its
+# feature. Now turn the question round: here are a thousand features, what is each of them called?
+# With a million of them nobody reads contexts one by one. Names are given *automatically*, by a
+# language model that reads the top contexts (the original used one over an API; `steerlab find
+# --endpoint URL` does so here), or, where documents carry labels, by those. Either way the name of
+# a feature is a guess, chosen as the best of many, and must be tested on documents that had no part
+# in choosing it.
 #
 # The score of a feature on a document is its mean activation over the tokens. For each feature:
 #
@@ -1141,8 +1159,8 @@ if recorded is not None:
 # - a feature that is 0 on every choosing document has no name. (Its AUROC is 0.5 for each concept, and the "best" of
 #   those is whichever comes first: a dictionary with many dead latents seems to be full of that concept.)
 #
-# You wrote the AUROC in notebook 03. Here it comes with the library: `auroc(scores [document, feature], positive
-# [document])` gives one number for each feature.
+# You wrote the AUROC in notebook 03. Here it comes with the library: `auroc(scores [document,
+# feature], positive [document])` gives one number for each feature.
 
 
 # %% nbgrader={"grade": false, "grade_id": "name_features", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -1191,8 +1209,8 @@ checks.check_name_features(name_features)
 # %% [markdown]
 # <details><summary>How do I choose with one table and read from another?</summary>
 #
-# Make two tables `[concept, feature]` of AUROCs, one of each half. `argmax(dim=0)` of the first says for each feature which
-# row is best. Read *that row* of the second.
+# Make two tables `[concept, feature]` of AUROCs, one of each half. `argmax(dim=0)` of the first
+# says for each feature which row is best. Read *that row* of the second.
 # </details>
 
 # %% [markdown]
@@ -1271,25 +1289,27 @@ display(HTML(context_cards(cards, labels)))
 print(f"n = {facts.n_tokens:,} tokens of the judging documents, computed now")
 
 # %% [markdown]
-# Read the table twice. The number of *named* features says nothing: every living feature gets a name, by shuffled labels too.
-# The median score says something surprising: the **untrained** dictionary has the better one. Its latents are random mixtures, active on half of
-# all tokens, and a bit of every topic leaks into each. The trained ones are active on about one token in a hundred,
-# most of them for something that no label of ours speaks of (a position, an ending, a comma), and there the best of
-# twelve names is worth a coin. What training has changed is the upper end: dozens above 0.9 and every topic among them, against a
-# handful. With shuffled labels nobody gets there. So a name is worth its score, and a *dictionary* is not worth its
-# number of names.
+# Read the table twice. The number of *named* features says nothing: every living feature gets a
+# name, by shuffled labels too. The median score says something surprising: the **untrained**
+# dictionary has the better one. Its latents are random mixtures, active on half of all tokens, and
+# a bit of every topic leaks into each. The trained ones are active on about one token in a hundred,
+# most of them for something that no label of ours speaks of (a position, an ending, a comma), and
+# there the best of twelve names is worth a coin. What training has changed is the upper end: dozens
+# above 0.9 and every topic among them, against a handful. With shuffled labels nobody gets there.
+# So a name is worth its score, and a *dictionary* is not worth its number of names.
 #
-# For a dictionary on disk the same is one command, which writes the labels, the cards and the list of dead
-# latents into a folder: `steerlab find sae --data residuals`.
+# For a dictionary on disk the same is one command, which writes the labels, the cards and the list
+# of dead latents into a folder: `steerlab find sae --data residuals`.
 
 # %% [markdown]
 # ## Part 6 · What should I do with \$5?
 # *25 minutes*
 #
-# This is what all the work was for. Open Concept Steering asks OLMo 2 what to do with five dollars, with its feature
-# for Batman, for Japan or for baseball turned up, and gets an answer from someone who thinks of nothing else.
-# Our model has never heard of Batman (nor, in fact, of dollars). It knows baseball. We take the feature that
-# *your* names say is about it, or the best-named one where the model's topics are others, and clamp it.
+# This is what all the work was for. Open Concept Steering asks OLMo 2 what to do with five dollars,
+# with its feature for Batman, for Japan or for baseball turned up, and gets an answer from someone
+# who thinks of nothing else. Our model has never heard of Batman (nor, in fact, of dollars). It
+# knows baseball. We take the feature that *your* names say is about it, or the best-named one where
+# the model's topics are others, and clamp it.
 
 # %% tags=["explore"]
 from steerlab.data import words_of_topics
@@ -1328,10 +1348,10 @@ for dose in (0.0, settings.dose / 2, settings.dose):
     print(f"dose {dose:.1f}: {answers(clamped(feature, dose), n=1, seed=5)[0].text.strip()!r}")
 
 # %% [markdown]
-# Three answers are an anecdote. An answer counts as *on the topic* if it has two different words of it, and beside
-# the share of those stands the price, the rise of the NLL under the unsteered model (notebook 01). And the found
-# feature has rivals at the same dose: directions drawn at random, and decoder rows of other features that
-# fire about as often.
+# Three answers are an anecdote. An answer counts as *on the topic* if it has two different words of
+# it, and beside the share of those stands the price, the rise of the NLL under the unsteered model
+# (notebook 01). And the found feature has rivals at the same dose: directions drawn at random, and
+# decoder rows of other features that fire about as often.
 #
 # ### Predict: the curve
 
@@ -1396,19 +1416,21 @@ plots.found_feature(
 )
 
 # %% [markdown]
-# It works. At half the dose of the course two answers in three are about baseball, and the price is a fifth of a nat per token. The
-# same answer as before, word for word, "stop hiding the …", now ends in an umpire and a bunt. Other features and random
-# directions at the same dose stay about where the unsteered answers are, and that is not zero: one unsteered answer in six has two
-# words of the topic by itself, so a share of 0.2 would have been nothing. At the full dose every answer is on the
-# topic, at 2.4 nats a token. The line printed above shows what they look like.
+# It works. At half the dose of the course two answers in three are about baseball, and the price is
+# a fifth of a nat per token. The same answer as before, word for word, "stop hiding the …", now
+# ends in an umpire and a bunt. Other features and random directions at the same dose stay about
+# where the unsteered answers are, and that is not zero: one unsteered answer in six has two words
+# of the topic by itself, so a share of 0.2 would have been nothing. At the full dose every answer
+# is on the topic, at 2.4 nats a token. The line printed above shows what they look like.
 #
-# (What it does *not* do is answer the question. A model that has never read of money does not learn of it from a feature for
-# baseball. A feature changes what is talked about. It does not add what is known.)
+# (What it does *not* do is answer the question. A model that has never read of money does not learn
+# of it from a feature for baseball. A feature changes what is talked about. It does not add what is
+# known.)
 #
 # ### Play
 #
-# The explorer has the best-named feature of each topic. Ask your own question. What does the model do when two
-# topics pull: a question about the ocean with baseball turned up?
+# The explorer has the best-named feature of each topic. Ask your own question. What does the model
+# do when two topics pull: a question about the ocean with baseball turned up?
 
 # %% tags=["explore"]
 from dataclasses import replace
@@ -1434,13 +1456,15 @@ SteeringExplorer(
 #
 # ### The defect: whose norm?
 #
-# The training script that this notebook comes from uses the loss that you know, in which an activation is weighed by the norm
-# of its decoder row. And after every step it sets all decoder rows to norm 1. Notebook 02 asked whether that spoils
-# the result. Here the question is what it does to the *optimizer*, and to whoever gets the file.
+# The training script that this notebook comes from uses the loss that you know, in which an
+# activation is weighed by the norm of its decoder row. And after every step it sets all decoder
+# rows to norm 1. Notebook 02 asked whether that spoils the result. Here the question is what it
+# does to the *optimizer*, and to whoever gets the file.
 #
-# The first part of the cell trains twice, once with free norms and once with norms that are set back, and measures
-# how much of what Adam does to `W_dec` is undone right afterwards: the share of each step (in squares) that points along the row
-# itself. The second part takes the run with the *free* norms, and tidies it up for publication in the same spirit: all rows to norm 1.
+# The first part of the cell trains twice, once with free norms and once with norms that are set
+# back, and measures how much of what Adam does to `W_dec` is undone right afterwards: the share of
+# each step (in squares) that points along the row itself. The second part takes the run with the
+# *free* norms, and tidies it up for publication in the same spirit: all rows to norm 1.
 
 
 # %% tags=["explore"]
@@ -1478,32 +1502,39 @@ for name, each in {"free": free, "forced": forced, "free, then tidied": tidied(f
 print(f"n = {len(held):,} held-out tokens, computed now")
 
 # %% [markdown]
-# **Two questions.** Which of the two, the weight in the loss or the norm 1, would you take out of the script, and
-# what does the other one then have to be? And: repair the marked line so that the third row of the table equals the first.
+# **Two questions.** Which of the two, the weight in the loss or the norm 1, would you take out of
+# the script, and what does the other one then have to be? And: repair the marked line so that the
+# third row of the table equals the first.
 #
 # <details><summary>Which one has to go?</summary>
 #
-# Either. With all norms at 1 the weight in the loss multiplies by 1, and does no work *in the value* of the loss. But
-# its *gradient* is not zero: it pulls every active row inwards, at every step. Adam follows, remembers, and normalises by what it
-# remembers; then the row is put back, and Adam is not told. (A share of 4% in squares is a fifth of the length of a step.) The table shows no disaster:
-# the two runs lie at different places, one with the lower FVU, the other with the lower L0. With free norms, keep the weight and drop the line that sets the norm. With
-# norms at 1, take the norm out of the loss, and take the part along the row out of the gradient *before* Adam sees it.
+# Either. With all norms at 1 the weight in the loss multiplies by 1, and does no work *in the
+# value* of the loss. But its *gradient* is not zero: it pulls every active row inwards, at every
+# step. Adam follows, remembers, and normalises by what it remembers; then the row is put back, and
+# Adam is not told. (A share of 4% in squares is a fifth of the length of a step.) The table shows
+# no disaster: the two runs lie at different places, one with the lower FVU, the other with the
+# lower L0. With free norms, keep the weight and drop the line that sets the norm. With norms at 1,
+# take the norm out of the loss, and take the part along the row out of the gradient *before* Adam
+# sees it.
 # </details>
 #
 # <details><summary>How do I make norms 1 without changing the autoencoder?</summary>
 #
-# What a latent writes is $f_i W_{\text{dec},i}$. If the row becomes shorter by $\lVert W_{\text{dec},i}\rVert$, the activation has to become
-# larger by the same factor, and a ReLU lets a positive factor through: multiply column $i$ of `W_enc` and entry $i$ of
-# `b_enc` by it. `sae | {"W_enc": sae["W_enc"] * norms, "b_enc": sae["b_enc"] * norms, "W_dec": …}`. Reconstruction and
-# L0 stay, and so does even the penalty, $f_i\lVert W_{\text{dec},i}\rVert$: it is the one way of measuring activations on which both conventions agree.
+# What a latent writes is $f_i W_{\text{dec},i}$. If the row becomes shorter by $\lVert
+# W_{\text{dec},i}\rVert$, the activation has to become larger by the same factor, and a ReLU lets a
+# positive factor through: multiply column $i$ of `W_enc` and entry $i$ of `b_enc` by it. `sae |
+# {"W_enc": sae["W_enc"] * norms, "b_enc": sae["b_enc"] * norms, "W_dec": …}`. Reconstruction and L0
+# stay, and so does even the penalty, $f_i\lVert W_{\text{dec},i}\rVert$: it is the one way of
+# measuring activations on which both conventions agree.
 # </details>
 
 # %% [markdown]
 # ### A better FVU, a better handle?
 #
-# The law of Part 4 says what a larger dictionary buys: a smaller FVU. One would like to read it as "a better handle on
-# the model", and that is another claim, so it takes another measurement. Take the two dictionaries that you trained, find and name the best
-# feature of some topics in both, clamp each at the same dose in the same dialogue, and count.
+# The law of Part 4 says what a larger dictionary buys: a smaller FVU. One would like to read it as
+# "a better handle on the model", and that is another claim, so it takes another measurement. Take
+# the two dictionaries that you trained, find and name the best feature of some topics in both,
+# clamp each at the same dose in the same dialogue, and count.
 
 # %% tags=["explore"]
 n_each, contested = 12, sorted(best_of)[:6]
@@ -1535,27 +1566,32 @@ for (size, (best, rates)), point in zip(table.items(), live, strict=True):
 print(f"n = {n_each} answers a topic and dictionary at dose {settings.dose / 2:.2f}, computed now")
 
 # %% [markdown]
-# On the embedded model the claim survives: 0.42 against 0.25 on average, and no topic of the six does worse with the larger dictionary. How much is that?
-# Two dictionaries, one dialogue, one dose, twelve answers in each cell, so a single share is uncertain by about ±0.14, and five
-# topics of five that differ point the same way (by coin tosses: one time in sixteen, if either direction would have done). It is a reason to look further, and no law.
+# On the embedded model the claim survives: 0.42 against 0.25 on average, and no topic of the six
+# does worse with the larger dictionary. How much is that? Two dictionaries, one dialogue, one dose,
+# twelve answers in each cell, so a single share is uncertain by about ±0.14, and five topics of
+# five that differ point the same way (by coin tosses: one time in sixteen, if either direction
+# would have done). It is a reason to look further, and no law.
 #
-# Look at the columns on the right while you are here. The best *name* belongs to cooking, 0.998, and its feature moves the text
-# least; baseball has one of the worst names and moves it most. How well a feature reads a topic does not say how well it
-# writes it (notebook 03), and neither is what FVU measures.
+# Look at the columns on the right while you are here. The best *name* belongs to cooking, 0.998,
+# and its feature moves the text least; baseball has one of the worst names and moves it most. How
+# well a feature reads a topic does not say how well it writes it (notebook 03), and neither is what
+# FVU measures.
 
 # %% [markdown]
 # ## Part 8 · In your own words
 # *20 minutes, 5 points*
 #
-# From an imaginary technical report: *"We trained ReLU autoencoders with 8k, 32k and 131k features on one layer, with the
-# same λ. FVU falls as a power law (R² = 0.999 in log–log). Extrapolating, 2M features will explain 99% of the
-# variance. The largest run was interrupted four times and continued from the saved weights. An automatic labeller
-# found names for 96% of the features, 31,000 of them different; a larger dictionary thus holds more of the model's concepts, and gives
+# From an imaginary technical report: *"We trained ReLU autoencoders with 8k, 32k and 131k features
+# on one layer, with the same λ. FVU falls as a power law (R² = 0.999 in log–log). Extrapolating, 2M
+# features will explain 99% of the variance. The largest run was interrupted four times and
+# continued from the saved weights. An automatic labeller found names for 96% of the features,
+# 31,000 of them different; a larger dictionary thus holds more of the model's concepts, and gives
 # better control over it."*
 #
-# In about 200 words: name **three** statements in this text that what was done does not support. For each, say what you would
-# measure or do differently, and which outcome would speak for the authors. Use at least two numbers from *your own*
-# results above. Close with one sentence: what may they claim?
+# In about 200 words: name **three** statements in this text that what was done does not support.
+# For each, say what you would measure or do differently, and which outcome would speak for the
+# authors. Use at least two numbers from *your own* results above. Close with one sentence: what may
+# they claim?
 
 # %% [markdown] nbgrader={"grade": true, "grade_id": "written", "locked": false, "points": 0, "schema_version": 3, "solution": true, "task": false}
 # <!-- graded: 07_scaling_saes/written -->
@@ -1564,18 +1600,22 @@ print(f"n = {n_each} answers a topic and dictionary at dose {settings.dose / 2:.
 #
 # canary-89d6a33e89670fdbcf4ac52b94e2ecdc
 #
-# *Three statements.* (1) **"FVU falls as a power law", with the same λ.** Then L0 is not the same, and it is not given. At one λ my
-# L0 went from 7.2 at 64 latents to 16.5 at 1,024, and the exponent fitted without regard to that was 0.37, against 0.61 at equal
-# L0. I would train each size at several λ and compare at one L0. If FVU still falls as fast, it is the size. (2) **"2M features will explain
-# 99%."** Three points, no offset, sixteen times beyond the data. My line went through seven points and promised 0.0110 for twice the largest size;
-# measured was 0.0183, and 0.0119 with three times the steps. I would leave 131k out, fit the rest, and predict it; and train
-# it longer. If the prediction holds to a few percent and more steps change nothing, I would believe the next doubling, not four of them. (3)
-# **That the interruptions do not matter.** They continued from the weights: no moments, no generator, no schedule. My run
-# without Adam's memory ended 0.9 of the remaining way from where it should have been, with a *lower* FVU (0.136 for 0.160), so no curve would show it. I would kill a small run
-# and compare it with an undisturbed one. If they are equal, fine.
+# *Three statements.* (1) **"FVU falls as a power law", with the same λ.** Then L0 is not the same,
+# and it is not given. At one λ my L0 went from 7.2 at 64 latents to 16.5 at 1,024, and the exponent
+# fitted without regard to that was 0.37, against 0.61 at equal L0. I would train each size at
+# several λ and compare at one L0. If FVU still falls as fast, it is the size. (2) **"2M features
+# will explain 99%."** Three points, no offset, sixteen times beyond the data. My line went through
+# seven points and promised 0.0110 for twice the largest size; measured was 0.0183, and 0.0119 with
+# three times the steps. I would leave 131k out, fit the rest, and predict it; and train it longer.
+# If the prediction holds to a few percent and more steps change nothing, I would believe the next
+# doubling, not four of them. (3) **That the interruptions do not matter.** They continued from the
+# weights: no moments, no generator, no schedule. My run without Adam's memory ended 0.9 of the
+# remaining way from where it should have been, with a *lower* FVU (0.136 for 0.160), so no curve
+# would show it. I would kill a small run and compare it with an undisturbed one. If they are equal,
+# fine.
 #
-# *What may be claimed:* at this λ and number of steps, the larger of three dictionaries has the lower FVU, at an L0 that has to be
-# stated.
+# *What may be claimed:* at this λ and number of steps, the larger of three dictionaries has the
+# lower FVU, at an L0 that has to be stated.
 #
 # ### END SOLUTION
 
@@ -1612,7 +1652,8 @@ print(f"n = {n_each} answers a topic and dictionary at dose {settings.dose / 2:.
 # - A name is a guess that was the best of many. Its score comes from documents that did not choose it, beside shuffled labels.
 # - FVU, names and control are three things. A law for one of them is silent about the others.
 #
-# **Sources.** H. Freed 2025, *Open Concept Steering*. Templeton et al. 2024, *Scaling Monosemanticity*. Bricken et al. 2023, *Towards
-# Monosemanticity*. Gao et al. 2024, *Scaling and evaluating sparse autoencoders*. Conerly et al. 2024, *Update on how we train SAEs*.
-# Kaplan et al. 2020, *Scaling Laws for Neural Language Models*. Kingma and Ba 2015, *Adam*. Paulo et al. 2024, *Automatically
-# Interpreting Millions of Features in Large Language Models*.
+# **Sources.** H. Freed 2025, *Open Concept Steering*. Templeton et al. 2024, *Scaling
+# Monosemanticity*. Bricken et al. 2023, *Towards Monosemanticity*. Gao et al. 2024, *Scaling and
+# evaluating sparse autoencoders*. Conerly et al. 2024, *Update on how we train SAEs*. Kaplan et al.
+# 2020, *Scaling Laws for Neural Language Models*. Kingma and Ba 2015, *Adam*. Paulo et al. 2024,
+# *Automatically Interpreting Millions of Features in Large Language Models*.
