@@ -7,6 +7,8 @@ not hold legitimately, or any canary. The search sees through JSON, base64, hex 
 from __future__ import annotations
 
 import base64
+import builtins
+import keyword
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -21,8 +23,10 @@ from .course import Assignment, Course
 RUN = 8
 CANARY = re.compile(r"canary-[0-9a-f]{32}")
 _TOKEN = re.compile(r"[a-z_]\w*|\d+(?:\.\d+)?|[^\s\w\"'`\\]")
-#: Runs with fewer different words than this are punctuation that any two programs share.
+#: Runs with fewer different words than this, Python's own not counted, are idiom that any two
+#: programs share.
 WORDS = 3
+PYTHONS = frozenset(name.lower() for name in (*keyword.kwlist, *dir(builtins)))
 _BEGIN, _END = "BEGIN SOLUTION", "END SOLUTION"
 
 
@@ -116,7 +120,8 @@ def windows(text: str) -> Iterator[tuple[str, ...]]:
 def token_runs(text: str) -> Iterator[tuple[str, ...]]:
     """All runs of RUN tokens that hold at least WORDS different words."""
     for run in windows(text):
-        if len({token for token in run if token[0].isalpha() and len(token) > 1}) >= WORDS:
+        words = {token for token in run if token[0].isalpha() and len(token) > 1}
+        if len(words - PYTHONS) >= WORDS:
             yield run
 
 

@@ -79,6 +79,16 @@ TASKS: dict[str, tuple[str, ...]] = {
         "validity_shares",
         "written",
     ),
+    "07_scaling_saes": (
+        "write_shard",
+        "read_shards",
+        "save_state",
+        "load_state",
+        "resample",
+        "fit_law",
+        "name_features",
+        "written",
+    ),
 }
 
 LARGE = 20 * 2**20
