@@ -423,8 +423,8 @@ def label_of(i):
 
 
 def reach(gamma):
-    """The length of what is missing: rows with plenty count 0."""
-    return float(gamma.clamp(min=0).norm())
+    """The length of what is missing: rows with plenty count 0. Never quite 0, to divide by."""
+    return max(float(gamma.clamp(min=0).norm()), 1e-6)
 
 
 epsilon = SLACK * reach(gamma[0])
@@ -605,7 +605,7 @@ print(
     f"whole dictionary: {proven.status}, sum {proven.objective:.4f}, provably not below "
     f"{proven.bound:.4f}, {proven.l0} features, {1000 * proven.seconds:.0f} ms"
 )
-if delta is not None:
+if delta is not None and proven.l0:
     print(f"yours:            sum {delta.sum():.4f}, {n_active(delta)} features")
     by_closeness = (D @ directions.T).abs().amax(dim=1).argsort(descending=True)
     for kept in (model.cfg.d_model // 2, model.cfg.d_model, 2 * model.cfg.d_model):
@@ -900,7 +900,7 @@ class Concept:
         """(vector, features) for a residual; None where there is no answer."""
         gamma = missing(h, self.directions, self.target_mean)
         if solve is None:
-            _, delta = solve_socp(self.D, self.directions, gamma, SLACK * max(reach(gamma), 1e-6))
+            _, delta = solve_socp(self.D, self.directions, gamma, SLACK * reach(gamma))
         else:
             _, delta = solve(self.D, self.directions, gamma)
         return None if delta is None else steering_vector(self.D, self.norms, delta)
@@ -1061,7 +1061,7 @@ def nine_methods(concept, dose):
     stream = stream_of(concept.prompts)
     programs = {
         "SOCP": None,
-        "QP": lambda D, W, g: solve_qp(D, W, g, 1 / max(reach(g), 1e-6)),
+        "QP": lambda D, W, g: solve_qp(D, W, g, 1 / reach(g)),
     }
 
     def yours(solve):
