@@ -53,9 +53,10 @@
 # prediction wants any answer, and does not mind a wrong one.
 #
 # **If a function will not come right**, go on. No graded function calls another. What you see
-# depends on more of them: Part 2 needs `save_state` and `load_state`, and Part 3 these two and
-# `resample`. Part 1 ends with a way round for whoever has no shards; Parts 4, 5 and 6 begin with
-# the residuals that it gives, and need `fit_law` and `name_features`.
+# depends on more of them: Part 2 needs `save_state` and `load_state`, its last two experiments your
+# shards as well, and Part 3 all of `save_state`, `load_state` and `resample`. Part 1 ends with a way
+# round for whoever has no shards; Parts 4, 5 and 6 begin with the residuals that it gives, and need
+# `fit_law` and `name_features`.
 
 # %% tags=["install"]
 # install steerlab

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -123,18 +124,19 @@ def scaling_law(
     left.plot(sizes, [p["fvu"] for p in points], "o", color=SERIES[0], label="fitted to")
     right.plot(sizes, [p["cpu_seconds"] for p in points], "o-", color=SERIES[0], label="recorded")
     if held_out is not None:
-        style = {"ls": "", "marker": "s", "mfc": "white", "mec": SERIES[3], "ms": 8}
-        left.plot([held_out["d_sae"]], [held_out["fvu"]], label="left out of the fit", **style)
-        right.plot([held_out["d_sae"]], [held_out["cpu_seconds"]], **style)
+        hollow: Any = {"ls": "", "marker": "s", "mfc": "white", "mec": SERIES[3], "ms": 8}
+        left.plot([held_out["d_sae"]], [held_out["fvu"]], label="left out of the fit", **hollow)
+        right.plot([held_out["d_sae"]], [held_out["cpu_seconds"]], **hollow)
         if prediction is not None and isinstance(prediction.answer, float):
             left.plot(
                 [held_out["d_sae"]], [prediction.answer], "x", ms=10, mew=2, color=GUESS,
                 label="your prediction",
             )  # fmt: skip
     for (name, own), marker in zip((live or {}).items(), "*D", strict=False):
-        style = {"ls": "", "marker": marker, "ms": 12, "color": GUESS, "mec": "black"}
-        left.plot([p["d_sae"] for p in own], [p["fvu"] for p in own], label=name, **style)
-        right.plot([p["d_sae"] for p in own], [p["cpu_seconds"] for p in own], label=name, **style)
+        size = 12 if marker == "*" else 8
+        full: Any = {"ls": "", "marker": marker, "ms": size, "color": GUESS, "mec": "black"}
+        left.plot([p["d_sae"] for p in own], [p["fvu"] for p in own], label=name, **full)
+        right.plot([p["d_sae"] for p in own], [p["cpu_seconds"] for p in own], label=name, **full)
     left.set_ylabel("FVU on held-out tokens")
     right.set_ylabel("processor seconds of training")
     _log_log(left, right, "size of the dictionary (latents)")
@@ -179,7 +181,7 @@ def sparsity_by_size(
         panels[0].plot(
             [widest], [prediction.answer], "x", ms=10, mew=2, color=GUESS, label="your prediction"
         )
-    _log_log(*panels, "size of the dictionary (latents)")
+    _log_log(panels[0], panels[1], "size of the dictionary (latents)")
     panels[0].legend(frameon=False, fontsize=8)
     caption(fig, n, provenance)
 
