@@ -191,12 +191,12 @@ def test_one_process_cannot_take_more_memory_than_allowed(limited):
 
 
 def test_many_processes_together_cannot_take_more_memory_than_allowed(limited):
-    notebook = limited(Limits(memory_bytes=800 << 20))
+    notebook = limited(Limits(memory_bytes=1600 << 20))  # enough for any one of them
     notebook.send("""
 import os, time
 for _ in range(6):
     if os.fork() == 0:
-        hoard = bytearray(b"x") * (200 << 20)
+        hoard = bytearray(b"x") * (300 << 20)
         time.sleep(100)
 time.sleep(100)
 """)
