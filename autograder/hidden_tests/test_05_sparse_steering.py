@@ -240,7 +240,11 @@ def missing_case(rng, *batch):
         W = orthonormal(rng, k, width)
         target, h = 3 * gauss(rng, width).float(), 3 * gauss(rng, *batch, width).float()
         lacks = exact_missing(h, W, target)
-        if bool((lacks.abs() > 0.3).all()) and bool((lacks > 0).any()) and bool((lacks < 0).any()):
+        # The thresholds alone have other signs somewhere: who forgets h is found out.
+        thresholds = W.double() @ target.double()
+        telling = bool(((thresholds > 0) != (lacks > 0)).any())
+        both = bool((lacks > 0).any()) and bool((lacks < 0).any())
+        if telling and both and bool((lacks.abs() > 0.3).all()):
             return h, W, target
     raise AssertionError("no residual that lacks one thing and has another")
 
@@ -455,7 +459,10 @@ def test_the_cheapest_amounts_reach_every_threshold(student, rng):
     for k in (1, 3):
 
         def cheapest(program):
-            return least_sum(program.D, program.W, program.gamma)
+            """The optimum, where amounts below 0 would not lower it."""
+            plain = least_sum(program.D, program.W, program.gamma)
+            signed = least_sum(torch.cat([program.D, -program.D]), program.W, program.gamma)
+            return plain if plain and relative(plain[0], signed[0]) < 1e-6 else None
 
         program, (least, _) = repeat_until(lambda k=k: some_program(rng, k, low=1.0), cheapest)
         delta = amounts_of(
@@ -566,7 +573,8 @@ def test_rows_with_a_negative_goal_count_as_they_are(student, rng):
 )
 def test_what_cannot_be_solved_is_not_answered(student, rng):
     program, _ = repeat_until(lambda: some_program(rng), lambda p: least_sum(p.D, p.W, p.gamma))
-    short = student.solve_socp(program.D, program.W, program.gamma, 0.7 * program.reach)
+    # So short that no reading of the bound leaves an answer.
+    short = student.solve_socp(program.D, program.W, program.gamma, 0.15 * program.reach)
     D = away_from(rng, program.W, 20, program.D.shape[1])
     goal = program.gamma.clone()
     goal[0] = 2.0
@@ -716,7 +724,7 @@ def test_a_tiny_penalty_leaves_the_cheapest_amounts(student, rng):
     program, (least, _) = repeat_until(
         lambda: some_program(rng, 2, low=1.0), lambda p: least_sum(p.D, p.W, p.gamma)
     )
-    got = amounts_of(student.solve_qp(program.D, program.W, program.gamma, 1e-5), program)
+    got = amounts_of(student.solve_qp(program.D, program.W, program.gamma, 1e-3), program)
     program.check_thresholds(got)
     assert relative(float(got.abs().sum()), least) < SOLVED
 
@@ -771,7 +779,8 @@ def some_amounts(rng):
     n, width, active = draw(rng, 20, 30), draw(rng, 6, 9), draw(rng, 3, 5)
     places = torch.randperm(n, generator=rng)[:active].tolist()
     sizes = sorted((uniform(rng, 0.1, 6.0) for _ in places), reverse=True)
-    sizes = [size + 0.3 * (active - i) for i, size in enumerate(sizes)]
+    scale = (0.01, 40.0)[draw(rng, 0, 1)]
+    sizes = [scale * (size + 0.3 * (active - i)) for i, size in enumerate(sizes)]
     norms = torch.tensor([uniform(rng, 0.5, 3.0) for _ in range(n)])
     norms[places] = torch.linspace(4.0, 0.25, active)
     delta = torch.zeros(n)
@@ -810,7 +819,7 @@ def test_the_vector_is_the_weighted_sum_of_unit_rows(student, rng):
     misconception="Active is what stands above a thousandth of the largest amount, no more and no less.",
 )
 def test_rounding_is_no_active_feature(student, rng):
-    for _ in range(2):
+    for _ in range(6):
         case = some_amounts(rng)
         _, features = recovered(student, case)
         assert set(features) == set(case.order)
