@@ -78,7 +78,8 @@ class HandingIn:
 class Course:
     """The repository's `course.toml`, read once.
 
-    preload: the model that grading holds ready; empty for a course that needs none.
+    preload: the model that grading holds ready; "torch" for a course that needs PyTorch and no
+    model; empty for one that needs neither.
     """
 
     repository: Path

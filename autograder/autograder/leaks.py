@@ -7,9 +7,12 @@ not hold legitimately, or any canary. The search sees through JSON, base64, hex 
 from __future__ import annotations
 
 import base64
+import builtins
+import keyword
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import jupytext
@@ -19,9 +22,11 @@ from .course import Assignment, Course
 
 RUN = 8
 CANARY = re.compile(r"canary-[0-9a-f]{32}")
-_TOKEN = re.compile(r"[A-Za-z_]\w*|\d+(?:\.\d+)?|[^\s\w]")
-#: Runs with fewer different words than this are punctuation that any two programs share.
+_TOKEN = re.compile(r"[a-z_]\w*|\d+(?:\.\d+)?|[^\s\w\"'`\\]")
+#: Runs with fewer different words than this, Python's own not counted, are idiom that any two
+#: programs share.
 WORDS = 3
+PYTHONS = frozenset(name.lower() for name in (*keyword.kwlist, *dir(builtins)))
 _BEGIN, _END = "BEGIN SOLUTION", "END SOLUTION"
 
 
@@ -61,7 +66,7 @@ class Secrets:
 
         What the library says too is no secret; nor is what the cell itself gives the student.
         """
-        known = {run for text in public for run in token_runs(text)}
+        known = {run for text in public for run in windows(text)}
         runs: dict[tuple[str, ...], str] = {}
         canaries: set[str] = set()
         for origin, text, rest in secret:
@@ -70,6 +75,19 @@ class Secrets:
             for run in token_runs(text):
                 if run not in known and run not in given:
                     runs.setdefault(run, origin)
+        return cls(runs, frozenset(canaries))
+
+    @classmethod
+    def of_all(cls, course: Course) -> Secrets:
+        """Everything secret of every assignment that has a source; each run names its assignment."""
+        runs: dict[tuple[str, ...], str] = {}
+        canaries: set[str] = set()
+        for assignment in course.assignments.values():
+            if course.solution_source(assignment.id).is_file():
+                one = cls.of(course, assignment)
+                canaries |= one.canaries
+                for run, origin in one.runs.items():
+                    runs.setdefault(run, f"{origin} in {assignment.id}")
         return cls(runs, frozenset(canaries))
 
 
@@ -90,28 +108,31 @@ def split_solution(source: str) -> tuple[str, str]:
 
 def tokens(text: str) -> list[str]:
     """Words, numbers and signs, lower case: layout, quotes and escapes do not matter."""
-    text = text.replace("\\n", " ").replace('\\"', '"')
-    return [token.lower() for token in _TOKEN.findall(text) if token not in "\"'`\\"]
+    return _TOKEN.findall(text.replace("\\n", " ").replace('\\"', '"').lower())
+
+
+def windows(text: str) -> Iterator[tuple[str, ...]]:
+    """All runs of RUN tokens."""
+    found = tokens(text)
+    return zip(*(found[start:] for start in range(RUN)), strict=False)
 
 
 def token_runs(text: str) -> Iterator[tuple[str, ...]]:
     """All runs of RUN tokens that hold at least WORDS different words."""
-    found = tokens(text)
-    for start in range(len(found) - RUN + 1):
-        run = tuple(found[start : start + RUN])
-        if len({token for token in run if token[0].isalpha() and len(token) > 1}) >= WORDS:
+    for run in windows(text):
+        words = {token for token in run if token[0].isalpha() and len(token) > 1}
+        if len(words - PYTHONS) >= WORDS:
             yield run
 
 
 def find_leaks(text: str, secrets: Secrets, limit: int = 5) -> list[str]:
     """Sentences naming what of the secrets stands in a text; empty when nothing does."""
     leaks = [f"the canary {canary[:11]}…" for canary in _canaries_in(text, secrets.canaries)]
-    for run in token_runs(text) if secrets.runs else ():
-        if len(leaks) >= limit:
-            break
-        if origin := secrets.runs.get(run):
-            leaks.append(f"{origin}: “{' '.join(run)}”")
-    return leaks
+    if secrets.runs.keys().isdisjoint(windows(text) if secrets.runs else ()):
+        return leaks
+    said = (run for run in windows(text) if run in secrets.runs)
+    leaks += [f"{secrets.runs[run]}: “{' '.join(run)}”" for run in islice(said, limit)]
+    return leaks[:limit]
 
 
 def _canaries_in(text: str, canaries: Iterable[str]) -> list[str]:

@@ -215,15 +215,8 @@ def student_environment(path: Path) -> str:
 def check_leaks(course: Course, stage: Path) -> None:
     """Search every staged file; raises LeakFound naming the file and what of which secret."""
     files = sorted(path for path in stage.rglob("*") if path.is_file())
-    for assignment in course.assignments.values():
-        if not course.solution_source(assignment.id).is_file():
-            continue
-        found = search_files(files, Secrets.of(course, assignment))
-        for path, leaks in found.items():
-            raise LeakFound(
-                f"{path.relative_to(stage)} would leak {leaks[0]} ({assignment.id}). "
-                "Nothing was written."
-            )
+    for path, leaks in search_files(files, Secrets.of_all(course)).items():
+        raise LeakFound(f"{path.relative_to(stage)} would leak {leaks[0]}. Nothing was written.")
     private = author_repository(course)
     for path in files if private else ():
         # The students' repository may have a name that begins like the private one's.

@@ -17,7 +17,6 @@ LONGEST = (
     "test_assignments.py",
     "test_example_class.py",
     "test_attacks.py",
-    "test_notebooks.py",
     "test_gradescope.py",
     "test_gradescope_attacks.py",
     "test_weaker_grading.py",

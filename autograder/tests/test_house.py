@@ -36,6 +36,7 @@ def test_ruff_has_nothing_to_say(arguments):
     assert run.returncode == 0, run.stdout + run.stderr
 
 
+@pytest.mark.check
 def test_types_are_clean():
     run = subprocess.run(
         [sys.executable, "-m", "mypy", *map(str, PYTHON)],

@@ -45,6 +45,7 @@ def kernel():
     manager.shutdown_kernel(now=True)
 
 
+@pytest.mark.check
 @pytest.mark.parametrize("assignment", COURSE.assignments.values(), ids=list(COURSE.assignments))
 def test_every_cell_runs_on_a_random_qwen3(assignment, other_model, kernel):
     notebook = copy.deepcopy(read_source(COURSE, assignment))

@@ -26,8 +26,8 @@ from nbclient import NotebookClient
 
 GRADER = """
 import asyncio, sys
-from autograder.sandbox import Sandbox, kernel_manager
-sandbox = Sandbox()
+from autograder.sandbox import Sandbox, Settings, kernel_manager
+sandbox = Sandbox(Settings(preload=""))
 sandbox.start()
 manager = kernel_manager(sandbox)
 asyncio.run(manager.start_kernel())
@@ -361,6 +361,17 @@ def test_without_a_running_sandbox_a_kernel_says_so(monkeypatch):
     monkeypatch.setattr(Sandbox, "_running", [])
     with pytest.raises(SandboxUnavailable, match="with Sandbox"):
         Sandbox.current()
+
+
+@pytest.mark.parametrize("preload", ["", "torch"])
+def test_pytorch_is_ready_where_the_course_asks_for_it(preload):
+    with Sandbox(Settings(preload=preload)) as sandbox:
+        notebook = Notebook(sandbox)
+        said = notebook.run(
+            "import sys\nprint('torch' in sys.modules)\nimport torch\nprint(torch.get_num_threads())"
+        )
+        notebook.close()
+    assert said.text.split() == [str(preload == "torch"), "1"]
 
 
 def test_an_unknown_withheld_name_stops_the_start_and_leaves_nothing(tmp_path, monkeypatch):

@@ -250,45 +250,39 @@ print(count > 50)
     assert seen.text == "True\n", seen
 
 
-def test_no_memory_holds_a_withheld_body(kernel, canary):
-    """The needle is looked for shifted by one, so that looking for it does not make it."""
-    shifted = [byte + 1 for byte in canary.encode()]
-    seen = kernel.run(f"""
-needle = bytes({shifted!r})
+#: Looks through all memory that can be written; the needle is shifted by one, and so not made here.
+SEARCH = """
 shift = bytes((byte + 1) % 256 for byte in range(256))
-read = 0
-with open("/proc/self/maps") as maps, open("/proc/self/mem", "rb", buffering=0) as memory:
-    for line in maps.read().splitlines():
-        start, end = (int(n, 16) for n in line.split()[0].split("-"))
-        if line.split()[1][:2] != "rw" or "[v" in line:
-            continue
-        for at in range(start, end, 1 << 24):
-            try:
-                memory.seek(at)
-                data = memory.read(min(end - at, (1 << 24) + 64))
-            except (OSError, OverflowError, ValueError):
-                break
-            read += len(data)
-            if needle in data.translate(shift):
-                print("found", line)
-print(read > 50_000_000)
-""")
-    assert seen.text == "True\n", seen
+
+def search(needle):
+    read = found = 0
+    with open("/proc/self/maps") as maps, open("/proc/self/mem", "rb", buffering=0) as memory:
+        for line in maps.read().splitlines():
+            start, end = (int(n, 16) for n in line.split()[0].split("-"))
+            if line.split()[1][:2] != "rw" or "[v" in line:
+                continue
+            for at in range(start, end, 1 << 24):
+                try:
+                    memory.seek(at)
+                    data = memory.read(min(end - at, (1 << 24) + 64))
+                except (OSError, OverflowError, ValueError):
+                    break
+                read += len(data)
+                found += needle in data.translate(shift)
+    return found, read
+"""
+
+
+def test_no_memory_holds_a_withheld_body(kernel, canary):
+    shifted = [byte + 1 for byte in canary.encode()]
+    seen = kernel.run(f"{SEARCH}found, read = search(bytes({shifted!r}))\nprint(found, read > 5e7)")
+    assert seen.text == "0 True\n", seen
 
 
 def test_the_search_of_memory_would_find_what_is_there(kernel):
-    """Control: the same search finds a word that is there."""
-    seen = kernel.run("""
+    seen = kernel.run(f"""{SEARCH}
 word = "".join(["plan", "ted", "word"])
-needle = bytes(byte + 1 for byte in word.encode())
-shift = bytes((byte + 1) % 256 for byte in range(256))
-found = False
-with open("/proc/self/maps") as maps, open("/proc/self/mem", "rb", buffering=0) as memory:
-    for line in maps.read().splitlines():
-        start, end = (int(n, 16) for n in line.split()[0].split("-"))
-        if line.split()[1][:2] == "rw" and "[v" not in line:
-            memory.seek(start)
-            found = found or needle in memory.read(min(end - start, 1 << 24)).translate(shift)
-print(found)
+found, _ = search(bytes(byte + 1 for byte in word.encode()))
+print(found > 0)
 """)
     assert seen.text == "True\n"

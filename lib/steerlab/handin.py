@@ -69,6 +69,26 @@ TASKS: dict[str, tuple[str, ...]] = {
         "at_dose",
         "written",
     ),
+    "06_interference": (
+        "math_margin",
+        "candidate_features",
+        "sweep",
+        "rank_p",
+        "bootstrap_interval",
+        "valid_code",
+        "validity_shares",
+        "written",
+    ),
+    "07_scaling_saes": (
+        "write_shard",
+        "read_shards",
+        "save_state",
+        "load_state",
+        "resample",
+        "fit_law",
+        "name_features",
+        "written",
+    ),
 }
 
 LARGE = 20 * 2**20

@@ -16,12 +16,13 @@ from steerlab.sae import (
     load_frontier,
     load_labels,
     load_sae,
+    load_scaling,
     loss_recovered,
     splicing_losses,
 )
 from steerlab.steering import generate as write
 from steerlab.steering import steer
-from steerlab.tiny import CAVS, CHECKPOINT, SAES
+from steerlab.tiny import CAVS, CHECKPOINT, SAES, scaling
 
 KINDS = ("jumprelu", "topk", "relu")
 
@@ -112,8 +113,34 @@ def test_splicing_the_residual_itself_in_costs_nothing(tiny):
     assert losses(lambda resid: 0 * resid)[1] > clean + 1
 
 
-def test_a_model_without_recorded_trainings_has_no_frontier():
+def test_a_model_without_recorded_trainings_has_none_to_show():
     assert load_frontier("gpt2") is None
+    assert load_scaling("gpt2") is None
+
+
+def test_the_recorded_sizes_are_those_that_the_script_trains():
+    shipped = load_scaling("tiny")
+    for kind, sizes in scaling.SIZES.items():
+        points = shipped.points[kind]
+        assert [point["d_sae"] for point in points] == list(sizes)
+        assert [point["steps"] for point in points] == [
+            scaling.recipe_of(kind, size).steps for size in sizes
+        ]
+    assert "python -m steerlab.tiny.scaling" in shipped.made
+    assert "held-out tokens" in shipped.n
+
+
+def test_a_larger_dictionary_reconstructs_better_at_the_same_l0():
+    points = load_scaling("tiny").points["topk"]
+    assert all(point["l0"] == pytest.approx(scaling.K, rel=0.01) for point in points)
+    fvu = [point["fvu"] for point in points]  # by growing size
+    assert fvu == sorted(fvu, reverse=True)
+    assert all(point["cpu_seconds"] > 0 for point in points)
+
+
+def test_a_recorded_training_is_not_repeated():
+    done = [{"kind": kind, "d_sae": size} for kind in scaling.SIZES for size in scaling.SIZES[kind]]
+    assert list(scaling.measure(done)) == []
 
 
 def test_all_that_ships_with_the_model_stays_below_five_megabytes():

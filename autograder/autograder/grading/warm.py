@@ -11,16 +11,19 @@ import os
 
 gc.disable()  # the search for garbage takes a tenth of the time of these imports
 
-import distributed  # noqa: F401, E402
-import torch  # noqa: E402
+os.environ["OMP_NUM_THREADS"] = "1"  # for what is imported later, too
 
+import distributed  # noqa: F401, E402
+
+from ..sandbox import zygote  # noqa: E402
 from . import run, work  # noqa: F401, E402
 
-torch.set_num_threads(1)
 if name := os.environ.get("STEERLAB_PRELOAD"):
-    from steerlab.models import preload
+    zygote.one_thread()
+    if name != zygote.TORCH_ALONE:
+        from steerlab.models import preload
 
-    preload(name)
+        preload(name)
 gc.enable()
 gc.collect()
 gc.freeze()  # pages that the collector never touches stay shared with every worker

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from ..course import Assignment, Course, CourseError
 from ..sandbox import Sandbox, sandbox_for
+from ..sandbox.zygote import TORCH_ALONE
 from . import work
 from .work import Job
 
@@ -47,6 +48,15 @@ def fitting(processors: int, submission_mb: int, free_mb: float) -> int:
     return max(1, min(processors, int(free_mb // (submission_mb + WORKER_MB))))
 
 
+def held_for(hidden_tests: Path, preload: str) -> str:
+    """What the workers hold ready: the model only for hidden tests that load one themselves.
+
+    It takes seconds; those that hand the sandbox's own model to students (`student.model`) need none.
+    """
+    loads = hidden_tests.is_file() and "load_model" in hidden_tests.read_text("utf-8", "replace")
+    return preload if loads or not preload else TORCH_ALONE
+
+
 class WorkersGone(CourseError):
     """The scheduler went away while submissions were out; what had come back is kept."""
 
@@ -73,6 +83,7 @@ class Workers:
         self.settings = work.sandbox_settings(
             course, assignment, *private, allow_weaker=allow_weaker
         )
+        self._held_by_workers = held_for(course.hidden_tests(assignment.id), self.settings.preload)
         self._count, self._submission_mb = count, course.limits.memory_mb
         self.scheduler = scheduler
         self.sandbox: Sandbox | None = None
@@ -93,7 +104,7 @@ class Workers:
             self._closing.callback(self.sandbox.stop)
             self.sandbox.launch()  # it imports for itself, and so does the workers' parent
             multiprocessing.get_context("forkserver").set_forkserver_preload([WARM])
-            os.environ[PRELOAD] = self.settings.preload
+            os.environ[PRELOAD] = self._held_by_workers
             forkserver.ensure_running()
 
     def start(self) -> None:

@@ -18,8 +18,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
 from ..sandbox.control import ExitInfo, KernelControl
 from . import agent, wire
 
@@ -166,7 +164,7 @@ class Student:
         return self._guarded(lambda: self._exchange(request, encoder.tensors))
 
     def _exchange(
-        self, request: dict[str, Any], tensors: list[torch.Tensor]
+        self, request: dict[str, Any], tensors: list[wire.Numbers]
     ) -> tuple[Any, tuple[Any, ...]]:
         """Send a call, serve its callbacks, read its answer."""
         failed: BaseException | None = None
@@ -199,7 +197,7 @@ class Student:
         return result, kept
 
     def _serve_callback(
-        self, reply: dict[str, Any], tensors: list[torch.Tensor]
+        self, reply: dict[str, Any], tensors: list[wire.Numbers]
     ) -> BaseException | None:
         """Run a function of the test's; its exception is kept for the test and not sent."""
         decoder = wire.Decoder(tensors, self._dereference, self._limits.wire)

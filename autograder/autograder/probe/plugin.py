@@ -21,13 +21,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
 
 from ..course import HiddenTestsBroken
 from .client import Student, StudentDead, StudentError
+
+if TYPE_CHECKING:
+    import torch
 
 MARKER = "steerlab_task"
 # Three of these take most of a second a run for themselves; none is of use here.
@@ -192,6 +194,8 @@ class _Run:
 
     @pytest.fixture(name="rng")
     def rng_fixture(self) -> torch.Generator:
+        import torch  # here: a course that needs no tensor need not wait for it
+
         return torch.Generator().manual_seed(self.seeds[self._task])
 
     def pytest_configure(self, config: pytest.Config) -> None:

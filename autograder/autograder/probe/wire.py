@@ -3,7 +3,8 @@
 A frame is two lengths, a JSON text, and one safetensors image (its header, then the raw numbers).
 Nothing in it is code, and a reader takes nothing on trust: sizes are checked before memory is
 taken, shapes against bytes, depth and number of values against limits. The safetensors image is
-written from and read into memory in place: copying 32 MB costs more than sending it.
+written from and read into memory in place: copying 32 MB costs more than sending it. PyTorch is
+imported where the first tensor comes or goes, and not before: a course may do without.
 
 Values that JSON has no word for are dicts of one key, so every real dict is written as one too:
 {"tensor": i} {"array": i} {"scalar": i} {"int": hex} {"float": "nan"} {"complex": [re, im]}
@@ -16,32 +17,35 @@ import json
 import math
 import socket
 import struct
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 LENGTHS = struct.Struct(">IQ")
-DTYPES = {
-    "BOOL": torch.bool,
-    "U8": torch.uint8,
-    "I8": torch.int8,
-    "I16": torch.int16,
-    "U16": torch.uint16,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I32": torch.int32,
-    "U32": torch.uint32,
-    "F32": torch.float32,
-    "F64": torch.float64,
-    "I64": torch.int64,
-    "U64": torch.uint64,
-    "C64": torch.complex64,
+DTYPES = {  # safetensors' word for each: PyTorch's, which is NumPy's too, and bytes an element
+    "BOOL": ("bool", 1),
+    "U8": ("uint8", 1),
+    "I8": ("int8", 1),
+    "I16": ("int16", 2),
+    "U16": ("uint16", 2),
+    "F16": ("float16", 2),
+    "BF16": ("bfloat16", 2),  # NumPy has none
+    "I32": ("int32", 4),
+    "U32": ("uint32", 4),
+    "F32": ("float32", 4),
+    "F64": ("float64", 8),
+    "I64": ("int64", 8),
+    "U64": ("uint64", 8),
+    "C64": ("complex64", 8),
 }
-CODES = {dtype: code for code, dtype in DTYPES.items()}
+CODES = {name: code for code, (name, _) in DTYPES.items()}
 SAFE_INT = 2**53
 MAX_INT_BITS = 4096
 
@@ -64,6 +68,15 @@ class WireLimits:
     values: int = 200_000
     hashed: int = 5_000
     dimensions: int = 16
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What a tensor or an array is made of. code: a key of DTYPES; data: its memory, row by row."""
+
+    code: str
+    shape: tuple[int, ...]
+    data: memoryview
 
 
 class Closed(ConnectionError):
@@ -91,7 +104,7 @@ class Channel:
         self._next_look = time.monotonic() + tick
         sock.settimeout(tick if look else None)
 
-    def send(self, message: dict[str, Any], tensors: list[torch.Tensor] | None = None) -> None:
+    def send(self, message: dict[str, Any], tensors: list[Numbers] | None = None) -> None:
         """Send one frame; raises Closed, WireError when it is larger than the limits."""
         text = json.dumps(message, separators=(",", ":"), allow_nan=False).encode()
         head, buffers = _image(tensors or [])
@@ -102,7 +115,7 @@ class Channel:
         for buffer in buffers:
             self._write(buffer)
 
-    def receive(self) -> tuple[dict[str, Any], list[torch.Tensor]]:
+    def receive(self) -> tuple[dict[str, Any], list[Numbers]]:
         """Read one frame; raises Closed, WireError."""
         text_bytes, image_bytes = LENGTHS.unpack(self._read(LENGTHS.size))
         if text_bytes > self.limits.json_bytes or image_bytes > self.limits.tensor_bytes:
@@ -165,7 +178,7 @@ class Encoder:
     def __init__(
         self, reference: Callable[[Any], dict[str, Any]], limits: WireLimits | None = None
     ) -> None:
-        self.tensors: list[torch.Tensor] = []
+        self.tensors: list[Numbers] = []
         self._reference = reference
         self._limits = limits or WireLimits()
         self._values = 0
@@ -180,7 +193,7 @@ class Encoder:
             raise WireError(f"A value has more than {self._limits.values} parts.")
         if value is None or isinstance(value, bool):
             return value
-        if isinstance(value, torch.Tensor):
+        if _is_tensor(value):
             return {"tensor": self._tensor(value)}
         if isinstance(value, np.ndarray):
             return {"array": self._array(value)}
@@ -210,27 +223,34 @@ class Encoder:
         return self._reference(value)
 
     def _tensor(self, tensor: torch.Tensor) -> int:
+        import torch
+
         # A subclass could answer every question as it likes; this asks the tensor beneath.
         with torch._C.DisableTorchFunctionSubclass(), torch.no_grad():
             if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_nested:
                 raise WireError("A sparse, quantised or nested tensor cannot be sent.")
             if tensor.device.type == "meta":
                 raise WireError("A tensor on the meta device has no values to send.")
-            if tensor.dtype not in CODES:
+            code = CODES.get(str(tensor.dtype).removeprefix("torch."))
+            if code is None:
                 raise WireError(f"A tensor of {tensor.dtype} cannot be sent.")
             # Counted before it is made contiguous: an expanded view may be far larger than it is.
             self._count(tensor.numel() * tensor.element_size())
             plain = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
-            self.tensors.append(plain.as_subclass(torch.Tensor))
-        return len(self.tensors) - 1
+            return self._add(code, tuple(plain.shape), _bytes_of(plain.as_subclass(torch.Tensor)))
 
     def _array(self, array: np.ndarray) -> int:
+        code = CODES.get(array.dtype.name)
+        if code is None:
+            raise WireError(f"An array of {array.dtype} cannot be sent.")
         self._count(array.size * array.dtype.itemsize)
-        try:
-            native = np.array(array, dtype=array.dtype.newbyteorder("="), order="C", subok=False)
-            return self._tensor(torch.from_numpy(native))
-        except TypeError as error:
-            raise WireError(f"An array of {array.dtype} cannot be sent.") from error
+        native = np.array(array, dtype=array.dtype.newbyteorder("="), order="C", subok=False)
+        data = memoryview(cast(Any, native.reshape(-1).view(np.uint8))) if native.size else b""
+        return self._add(code, native.shape, memoryview(data))
+
+    def _add(self, code: str, shape: tuple[int, ...], data: memoryview) -> int:
+        self.tensors.append(Numbers(code, shape, data))
+        return len(self.tensors) - 1
 
     def _count(self, size: int) -> None:
         self._bytes += size
@@ -243,11 +263,12 @@ class Decoder:
 
     def __init__(
         self,
-        tensors: list[torch.Tensor],
+        tensors: list[Numbers],
         dereference: Callable[[str, Any], Any],
         limits: WireLimits | None = None,
     ) -> None:
-        self._tensors = tensors
+        self._numbers = tensors
+        self._made: dict[tuple[bool, int], Any] = {}  # what is named twice is one object
         self._dereference = dereference
         self._limits = limits or WireLimits()
         self._values = 0
@@ -280,13 +301,13 @@ class Decoder:
 
     def _tagged(self, tag: str, content: Any, depth: int) -> Any:
         if tag in ("tensor", "array", "scalar"):
-            if type(content) is not int or not 0 <= content < len(self._tensors):
+            if type(content) is not int or not 0 <= content < len(self._numbers):
                 raise WireError("A tensor that is not in the frame.")
-            tensor = self._tensors[content]
-            if tag == "tensor":
-                return tensor
-            array = tensor.numpy()
-            return array if tag == "array" else array.reshape(())[()]
+            key = (tag == "tensor", content)
+            if key not in self._made:
+                make = _as_tensor if tag == "tensor" else _as_array
+                self._made[key] = make(self._numbers[content])
+            return self._made[key].reshape(())[()] if tag == "scalar" else self._made[key]
         if tag == "int":
             if not isinstance(content, str) or len(content) > MAX_INT_BITS // 4 + 3:
                 raise WireError("A whole number of too many digits.")
@@ -327,7 +348,13 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
-def _image(tensors: list[torch.Tensor]) -> tuple[bytes, list[memoryview]]:
+def _is_tensor(value: Any) -> bool:
+    """Whether it is one of PyTorch's; where PyTorch was never imported, nothing is."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
+def _image(tensors: list[Numbers]) -> tuple[bytes, list[memoryview]]:
     """A safetensors image: its header, and the tensors' own memory, largest elements first.
 
     In that order every tensor starts at a multiple of its element size, without gaps.
@@ -337,22 +364,23 @@ def _image(tensors: list[torch.Tensor]) -> tuple[bytes, list[memoryview]]:
     header: dict[str, Any] = {}
     buffers = []
     offset = 0
-    for index in sorted(range(len(tensors)), key=lambda i: -tensors[i].element_size()):
-        tensor = tensors[index]
-        buffer = _bytes_of(tensor)
+    for index in sorted(range(len(tensors)), key=lambda i: -DTYPES[tensors[i].code][1]):
+        one = tensors[index]
         header[str(index)] = {
-            "dtype": CODES[tensor.dtype],
-            "shape": list(tensor.shape),
-            "data_offsets": [offset, offset + len(buffer)],
+            "dtype": one.code,
+            "shape": list(one.shape),
+            "data_offsets": [offset, offset + len(one.data)],
         }
-        buffers.append(buffer)
-        offset += len(buffer)
+        buffers.append(one.data)
+        offset += len(one.data)
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return struct.pack("<Q", len(text)) + text, buffers
 
 
 def _bytes_of(tensor: torch.Tensor) -> memoryview:
+    import torch
+
     if tensor.numel() == 0:
         return memoryview(b"")
     if tensor.is_complex():
@@ -360,7 +388,7 @@ def _bytes_of(tensor: torch.Tensor) -> memoryview:
     return memoryview(cast(Any, tensor.reshape(-1).view(torch.uint8).numpy()))
 
 
-def _tensors(image: memoryview, limits: WireLimits) -> list[torch.Tensor]:
+def _tensors(image: memoryview, limits: WireLimits) -> list[Numbers]:
     """Tensors on the memory of a safetensors image, which is checked to describe exactly itself."""
     try:
         (head_bytes,) = struct.unpack("<Q", image[:8])
@@ -386,12 +414,13 @@ def _tensors(image: memoryview, limits: WireLimits) -> list[torch.Tensor]:
         end = stop
     if end != len(data):
         raise WireError("Tensors do not fill their frame.")
-    return [_view(data, *one) for one in placed]
+    return [Numbers(code, shape, data[start:stop]) for code, shape, start, stop in placed]
 
 
-def _place(entry: Any, limits: WireLimits) -> tuple[torch.dtype, list[int], int, int]:
+def _place(entry: Any, limits: WireLimits) -> tuple[str, tuple[int, ...], int, int]:
     """One tensor's dtype, shape and place in the data, checked against one another."""
-    dtype, shape = DTYPES[entry["dtype"]], entry["shape"]
+    code, shape = entry["dtype"], entry["shape"]
+    _, bytes_each = DTYPES[code]
     start, stop = entry["data_offsets"]
     sizes = [*shape, start, stop]
     if len(shape) > limits.dimensions or any(type(n) is not int or n < 0 for n in sizes):
@@ -399,15 +428,24 @@ def _place(entry: Any, limits: WireLimits) -> tuple[torch.dtype, list[int], int,
     # An empty tensor may still have strides that overflow.
     if any(n > 1 << 40 for n in sizes) or math.prod(max(n, 1) for n in shape) > 1 << 48:
         raise WireError("A tensor shape is too large.")
-    if math.prod(shape) * dtype.itemsize != stop - start or (
-        stop > start and start % dtype.itemsize
-    ):
+    if math.prod(shape) * bytes_each != stop - start or (stop > start and start % bytes_each):
         raise WireError("A tensor's bytes do not fit its shape.")
-    return dtype, shape, start, stop
+    return code, tuple(shape), start, stop
 
 
-def _view(data: memoryview, dtype: torch.dtype, shape: list[int], start: int, stop: int) -> Any:
-    if stop == start:
-        return torch.empty(shape, dtype=dtype)
-    count = (stop - start) // dtype.itemsize
-    return torch.frombuffer(data, dtype=dtype, count=count, offset=start).reshape(shape)
+def _as_tensor(numbers: Numbers) -> torch.Tensor:
+    import torch
+
+    dtype = getattr(torch, DTYPES[numbers.code][0])
+    if not len(numbers.data):
+        return torch.empty(numbers.shape, dtype=dtype)
+    return torch.frombuffer(numbers.data, dtype=dtype).reshape(numbers.shape)
+
+
+def _as_array(numbers: Numbers) -> np.ndarray:
+    name = DTYPES[numbers.code][0]
+    if name == "bfloat16":
+        raise WireError("NumPy has no bfloat16.")
+    if not len(numbers.data):
+        return np.empty(numbers.shape, dtype=name)
+    return np.frombuffer(numbers.data, dtype=name).reshape(numbers.shape)

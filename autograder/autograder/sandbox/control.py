@@ -14,6 +14,7 @@ from typing import Any
 from .groups import Group
 
 PACKET_BYTES = 1 << 17
+LOOK_SECONDS = 0.2
 
 
 class KernelFailed(RuntimeError):
@@ -56,6 +57,7 @@ class KernelControl:
         self._lock = threading.RLock()
         self._exit: ExitInfo | None = None
         self._usages = 0
+        self._look_again = 0.0  # when the group may be asked again
         self.pid = 0
 
     def start(self, request: dict[str, Any], descriptors: list[int], timeout: float) -> None:
@@ -108,7 +110,17 @@ class KernelControl:
         with self._lock:
             while self._exit is None and self._receive(0) is not None:
                 continue
+            if self._exit is None and self._out_of_memory():
+                self.kill()
             return self._exit
+
+    def _out_of_memory(self) -> bool:
+        """Whether Linux has ended some process of it. Then all of it ends, as version 2 of control
+        groups has it: version 1 leaves the others, who would go on without knowing."""
+        if self.group is None or time.monotonic() < self._look_again:
+            return False
+        self._look_again = time.monotonic() + LOOK_SECONDS
+        return self.group.ran_out()
 
     def wait(self, timeout: float) -> ExitInfo | None:
         """Wait for the end for at most `timeout` seconds."""
@@ -150,7 +162,11 @@ class KernelControl:
         answer = json.loads(packet)
         if "exit" in answer:
             code, why = int(answer["exit"]), str(answer["why"])
-            if why in ("signal", "outside") and self.group is not None and self.group.ran_out():
+            if (
+                why in ("signal", "outside", "killed")
+                and self.group is not None
+                and self.group.ran_out()
+            ):
                 why = "memory"
             used = _usage(answer)
             self._exit = ExitInfo(code, why, used.cpu_seconds, used.memory_bytes)

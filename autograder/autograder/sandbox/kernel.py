@@ -92,16 +92,17 @@ def _fresh_interpreter(threads: int) -> None:
     The seeds make a run with the same notebook give the same numbers every time.
     """
     import numpy
-    import torch
 
     for number in (signal.SIGCHLD, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     random.seed(0)
     numpy.random.seed(0)
-    torch.manual_seed(0)
-    if threads > 1:
-        torch.set_num_threads(threads)
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
+        if threads > 1:
+            torch.set_num_threads(threads)
     sys.argv = ["kernel"]
     sys.modules["__main__"] = types.ModuleType("__main__")
     gc.enable()

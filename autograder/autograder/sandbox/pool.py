@@ -51,7 +51,7 @@ class Settings:
     hidden: folders that must not show (course folder, hidden tests, solutions), wherever they lie.
     package: steerlab's source; found by import when not given.
     allow_weaker: go on at a lower level where the full one cannot be had; the isolation says so.
-    preload: the model that every kernel has ready. Empty: none, nor the libraries that models need.
+    preload: the model that every kernel has ready. "torch": that library alone. Empty: neither.
     """
 
     withheld: tuple[str, ...] = ()

@@ -49,6 +49,7 @@ WARM_FOR_A_MODEL = (
     "sklearn.svm",
     "cvxpy",
 )
+TORCH_ALONE = "torch"  # in the place of a model's name: the library, and no model
 LEFT_COLD = (".cli", ".train", ".__main__")  # what notebooks do not import
 
 
@@ -117,20 +118,19 @@ def try_walls(master: socket.socket, walls: Walls) -> dict[str, Any]:
 def preload(model: str) -> list[str]:
     """Import what notebooks use and load the model, if any; returns what was not there.
 
-    No thread may be running when the zygote forks: torch gets one thread before its first
-    operation, and ZeroMQ makes no context here.
+    No thread may be running when the zygote forks: ZeroMQ makes no context here.
     """
     import importlib
 
-    import torch
-
-    torch.set_num_threads(1)
-    torch.set_num_interop_threads(1)
     import matplotlib
 
     matplotlib.use("agg")
     missing = []
-    of_models = (*WARM_FOR_A_MODEL, *_steerlab_modules()) if model else ()
+    of_models: tuple[str, ...] = ()
+    if model:
+        one_thread()
+    if model not in ("", TORCH_ALONE):
+        of_models = (*WARM_FOR_A_MODEL, *_steerlab_modules())
     for name in (*WARM_MODULES, *WARM_IF_THERE, *of_models):
         try:
             importlib.import_module(name)
@@ -138,13 +138,21 @@ def preload(model: str) -> list[str]:
             if name not in WARM_IF_THERE and type(error).__name__ != "WithheldModule":
                 raise
             missing.append(name)
-    if model:
+    if of_models:
         _preload_model(model)
     from . import kernel, monitor  # noqa: F401  (imported for the children)
 
     _warm_up()
 
     return missing
+
+
+def one_thread() -> None:
+    """Import torch, and give it one thread before its first operation: a fork copies no other."""
+    import torch
+
+    torch.set_num_threads(1)
+    torch.set_num_interop_threads(1)
 
 
 def _steerlab_modules() -> list[str]:

@@ -22,6 +22,15 @@ from steerlab.checks.clamping import (
     check_make_intervention,
 )
 from steerlab.checks.diagnosis import CheckFailed
+from steerlab.checks.interference import (
+    check_bootstrap_interval,
+    check_candidate_features,
+    check_math_margin,
+    check_rank_p,
+    check_sweep,
+    check_valid_code,
+    check_validity_shares,
+)
 from steerlab.checks.mean_diff import (
     check_concept_score,
     check_generate_with_hooks,
@@ -29,6 +38,15 @@ from steerlab.checks.mean_diff import (
     check_sentence_residuals,
     check_steering_hooks,
     check_steering_mask,
+)
+from steerlab.checks.scaling import (
+    check_fit_law,
+    check_load_state,
+    check_name_features,
+    check_read_shards,
+    check_resample,
+    check_save_state,
+    check_write_shard,
 )
 from steerlab.checks.sparse import (
     check_at_dose,
@@ -52,6 +70,8 @@ from steerlab.checks.toy_sae import (
 __all__ = [
     "CheckFailed",
     "check_at_dose",
+    "check_bootstrap_interval",
+    "check_candidate_features",
     "check_cav_intervention",
     "check_clamp_and_decode",
     "check_clamp_reference",
@@ -61,18 +81,26 @@ __all__ = [
     "check_error_term",
     "check_find_feature",
     "check_fit_cavs",
+    "check_fit_law",
     "check_forward",
     "check_generate_with_hooks",
     "check_init_sae",
     "check_jumprelu_encode",
+    "check_load_state",
     "check_make_intervention",
     "check_masked_mean",
+    "check_math_margin",
     "check_mean_difference",
     "check_missing",
+    "check_name_features",
     "check_prepare",
     "check_random_cavs",
+    "check_rank_p",
+    "check_read_shards",
+    "check_resample",
     "check_sae_loss",
     "check_sae_scores",
+    "check_save_state",
     "check_schedule",
     "check_sensitivities",
     "check_sentence_residuals",
@@ -82,7 +110,11 @@ __all__ = [
     "check_steering_hooks",
     "check_steering_mask",
     "check_steering_vector",
+    "check_sweep",
     "check_tcav_test",
     "check_top_contexts",
     "check_train_sae",
+    "check_valid_code",
+    "check_validity_shares",
+    "check_write_shard",
 ]

@@ -12,6 +12,7 @@ from steerlab.evaluation.candidates import (
     feature_candidates,
 )
 from steerlab.evaluation.margins import MathTokens, kl_divergence, math_margin, math_tokens
+from steerlab.evaluation.recorded import RecordedSweep, load_recorded_sweep
 from steerlab.evaluation.results import SweepResult, load_sweep
 from steerlab.evaluation.statistics import Interval, bootstrap_over_prompts, rank_p
 from steerlab.evaluation.sweep import run_sweep
@@ -43,6 +44,7 @@ __all__ = [
     "Interval",
     "MatchedStep",
     "MathTokens",
+    "RecordedSweep",
     "SweepPlan",
     "SweepResult",
     "Validity",
@@ -58,6 +60,7 @@ __all__ = [
     "kl_divergence",
     "latex_first",
     "latex_validity",
+    "load_recorded_sweep",
     "load_sweep",
     "math_margin",
     "math_tokens",

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
 from steerlab.predict import Prediction
@@ -47,3 +48,9 @@ def finish(fig: Figure, ax: Axes, n: str, provenance: str) -> None:
 def caption(fig: Figure, n: str, provenance: str) -> None:
     """n and when it was computed, below the axes."""
     fig.supxlabel(f"n = {n} · {provenance}", x=0.99, ha="right", fontsize=8, color=NEUTRAL)
+
+
+def plain_numbers(axis: Axis) -> None:
+    """0.05 in place of 5 × 10⁻², and between the powers of ten only 2 and 5."""
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")

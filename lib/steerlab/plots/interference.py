@@ -154,9 +154,15 @@ def effect_by_price(
             ]
             if dots:
                 costs, changes = zip(*dots, strict=True)
-                colour = _FAMILY_COLOURS.get(family, NEUTRAL)
+                few = len(dots) <= 100
                 ax.scatter(
-                    costs, changes, s=7, color=colour, alpha=0.35, lw=0, label=f"{family} controls"
+                    costs,
+                    changes,
+                    s=20 if few else 7,
+                    alpha=0.7 if few else 0.35,
+                    color=_FAMILY_COLOURS.get(family, NEUTRAL),
+                    lw=0,
+                    label=f"{family} controls",
                 )
         strengths = sorted((a for a in price[subject] if a * sign > 0), key=abs)
         x, y = ([by[subject][a] for a in strengths] for by in (price, effect))

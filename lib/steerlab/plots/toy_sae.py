@@ -7,7 +7,6 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axis import Axis
 
 from steerlab.plots.figure import (
     COMPUTED_NOW,
@@ -18,6 +17,7 @@ from steerlab.plots.figure import (
     caption,
     finish,
     floats,
+    plain_numbers,
     waits,
 )
 from steerlab.predict import Prediction
@@ -61,7 +61,7 @@ def training_curves(
             values = floats([row[key] for row in rows])
             ax.plot([row["step"] for row in rows], values, color=colour, lw=1.5, label=name)
         ax.set_yscale("log")
-        _plain_numbers(ax.yaxis)
+        plain_numbers(ax.yaxis)
         ax.set_xlabel("step")
         ax.set_ylabel(label)
         ax.spines[["top", "right"]].set_visible(False)
@@ -102,7 +102,7 @@ def frontier(
         ax.set_xscale("log")
         ax.set_yscale("log")
         for axis in (ax.xaxis, ax.yaxis):
-            _plain_numbers(axis)
+            plain_numbers(axis)
         ax.set_xlabel("L0 (latents active on a token)")
         ax.spines[["top", "right"]].set_visible(False)
     handles, labels = left.get_legend_handles_labels()
@@ -113,12 +113,6 @@ def frontier(
 def _positive(value: float) -> float:
     """The value, or NaN where it is not above zero."""
     return value if value > 0 else float("nan")
-
-
-def _plain_numbers(axis: Axis) -> None:
-    """0.05 in place of 5 × 10⁻², and between the powers of ten only 2 and 5."""
-    axis.set_major_formatter(lambda value, _: f"{value:g}")
-    axis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
 
 
 def recovered_directions(

@@ -19,10 +19,12 @@ from steerlab.sae.labels import FeatureLabel, FeatureLabels, label_features
 from steerlab.sae.model import SAE
 from steerlab.sae.pretrained import (
     Frontier,
+    Scaling,
     from_sae_lens,
     load_frontier,
     load_labels,
     load_sae,
+    load_scaling,
 )
 from steerlab.sae.scores import (
     LossRecovered,
@@ -47,6 +49,7 @@ __all__ = [
     "LossRecovered",
     "Progress",
     "Recipe",
+    "Scaling",
     "Scores",
     "Trained",
     "Trainer",
@@ -65,6 +68,7 @@ __all__ = [
     "load_frontier",
     "load_labels",
     "load_sae",
+    "load_scaling",
     "loss_recovered",
     "match_concepts",
     "read_sae",

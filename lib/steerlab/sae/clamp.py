@@ -21,6 +21,9 @@ from torch import Tensor
 
 from steerlab.sae.model import SAE
 
+#: Rows of the encoder, their biases, the threshold(s), rows of the decoder, the values to set.
+_Rows = tuple[Tensor, Tensor, Tensor | float, Tensor, Tensor]
+
 
 @dataclass(frozen=True, eq=False)
 class ClampFeatures:
@@ -37,9 +40,7 @@ class ClampFeatures:
 
     sae: SAE
     values: Mapping[int, float]
-    _rows: dict[torch.device, tuple[Tensor, ...]] = field(
-        default_factory=dict, init=False, repr=False
-    )
+    _rows: dict[torch.device, _Rows] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.sae, SAE):
@@ -66,20 +67,31 @@ class ClampFeatures:
         self, resid: Float[Tensor, "batch pos d_model"]
     ) -> Float[Tensor, "batch pos d_model"]:
         rows, bias, threshold, decoder, alpha = self._on(resid.device)
+        if self._plain and resid.dtype == rows.dtype:  # the usual case, in few operations
+            if resid.shape[-1] != self.sae.d_in:
+                self.sae.read(resid)  # raises
+            flat = resid.reshape(-1, resid.shape[-1])
+            step = alpha - _jump(torch.nn.functional.linear(flat, rows, bias), threshold)
+            return torch.addmm(flat, step, decoder).view_as(resid)
         x_in, scale, _ = self.sae.read(resid)
         if self.sae.activation == "topk":
             # Whether a latent is among the k largest depends on all of them.
             code = self.sae.activate(self.sae.pre_activations(resid))
             now = code[..., list(self.values)].to(rows.dtype)
         else:
-            pre = torch.nn.functional.linear(x_in.to(rows.dtype), rows, bias)
-            now = pre * (pre > threshold)
+            now = _jump(torch.nn.functional.linear(x_in.to(rows.dtype), rows, bias), threshold)
         step = (alpha - now) @ decoder
         if isinstance(scale, Tensor):
             step = step * scale
         return resid + step.to(resid.dtype)
 
-    def _on(self, device: torch.device) -> tuple[Tensor, ...]:
+    @property
+    def _plain(self) -> bool:
+        """Whether the encoder reads the residual as it is, and each latent alone decides."""
+        sae = self.sae
+        return sae.activation != "topk" and sae.normalisation == "none" and not sae.centred
+
+    def _on(self, device: torch.device) -> _Rows:
         """What a call needs of the SAE, on the residual's device; kept for the next call."""
         if device not in self._rows:
             sae, features = self.sae, list(self.values)
@@ -92,8 +104,14 @@ class ClampFeatures:
             if sae.apply_b_dec_to_input:
                 bias = bias - rows @ move(sae.b_dec)
             threshold = 0 * bias if sae.threshold is None else sae.threshold[features].clamp(min=0)
+            cut = float(threshold) if len(features) == 1 else move(threshold)
             alpha = torch.tensor([float(self.values[i]) for i in features])
-            self._rows[device] = tuple(
-                map(move, (rows, bias, threshold, sae.W_dec[features], alpha))
-            )
+            self._rows[device] = (rows, bias, cut, move(sae.W_dec[features]), move(alpha))
         return self._rows[device]
+
+
+def _jump(pre: Float[Tensor, "*batch feature"], threshold: Tensor | float) -> Tensor:
+    """What is above its feature's threshold; 0 elsewhere. One operation where there is one feature."""
+    if isinstance(threshold, float):
+        return torch.nn.functional.threshold(pre, threshold, 0.0)
+    return pre * (pre > threshold)

@@ -155,6 +155,42 @@ def load_frontier(name: str = "tiny") -> Frontier | None:
     )
 
 
+@dataclass(frozen=True)
+class Scaling:
+    """What the size of a dictionary bought in recorded trainings: each kind's points, by size.
+
+    A point has "d_sae", "l0", "fvu", "dead", "loss_recovered", "topics_found" and "cpu_seconds".
+    "topk" was trained at one k, "relu" at one λ (`sparsity`), all for as many `steps`. n and made:
+    what a figure prints of it.
+    """
+
+    points: dict[str, list[dict[str, float]]]
+    k: int
+    sparsity: float
+    steps: int
+    n: str
+    made: str
+
+
+def load_scaling(name: str = "tiny") -> Scaling | None:
+    """The recorded trainings of many sizes that ship with a model; None for one that ships none."""
+    if name != "tiny":
+        return None
+    found = json.loads((TINY_SAES / "scaling.json").read_text(encoding="utf-8"))
+    points: dict[str, list[dict[str, float]]] = {}
+    for point in sorted(found["points"], key=lambda point: point["d_sae"]):
+        points.setdefault(point.pop("kind"), []).append(point)
+    tokens = found["points"][0]["held_out_tokens"]
+    return Scaling(
+        points,
+        k=found["k"],
+        sparsity=found["sparsity"],
+        steps=found["steps"],
+        n=f"{tokens:,} held-out tokens a point",
+        made=f"shipped, made by `{found['command']}` on {found['date']}",
+    )
+
+
 def tiny_folder(name: str) -> Path:
     """The folder of one of the embedded model's autoencoders. Raises ValueError if unknown."""
     kind = name.partition("/")[2] or TINY[0]

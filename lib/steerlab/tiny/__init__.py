@@ -10,3 +10,6 @@ SAES = Path(__file__).parent / "saes"
 
 CAVS = Path(__file__).parent / "cavs.safetensors"
 """Its concept activation vectors."""
+
+INTERFERENCE = Path(__file__).parent / "interference.json"
+"""What one of its features does to everything else: the record of a whole sweep."""

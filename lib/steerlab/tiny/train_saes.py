@@ -4,8 +4,9 @@
 
 Residuals are taken where `course_settings("tiny")` steers. Written are, for each autoencoder, a
 folder in SAELens's format with feature labels, then `cavs.safetensors`, and a card with what was
-measured. Equal arguments give equal weights on the same machine. (`frontier.json`, which lies
-beside the folders, is made by `python -m steerlab.tiny.frontier`.)
+measured. Equal arguments give equal weights on the same machine. (`frontier.json` and
+`scaling.json`, which lie beside the folders, are made by `python -m steerlab.tiny.frontier` and
+`.scaling`.)
 """
 
 from __future__ import annotations
@@ -148,6 +149,9 @@ found if one feature, chosen on one set of documents, has an AUROC above 0.9 on 
 
 `frontier.json`: L0, FVU and loss recovered of shorter trainings of all three kinds, made by
 `python -m steerlab.tiny.frontier`.
+
+`scaling.json`: the same and the cost of trainings of many sizes, at one k and at one λ, made by
+`python -m steerlab.tiny.scaling`.
 
 `cavs.safetensors` (beside this folder): twelve linear SVMs on document means; the right one of
 twelve topics on {accuracy:.1%} of {judged} held-out documents. On raw residuals without intercept:

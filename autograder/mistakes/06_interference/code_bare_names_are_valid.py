@@ -1,0 +1,15 @@
+"""Anything that parses and is not empty is valid."""
+
+# canary-b9dce8c98d9cfb8bf4c9b8986a4e2ec1
+
+import ast
+
+TASK = "valid_code"
+EXPECT = "loses"
+
+
+def valid_code(source):
+    try:
+        return bool(ast.parse(source).body)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False

@@ -1,0 +1,19 @@
+"""Counts the step of the checkpoint twice."""
+
+# canary-89d6a33e89670fdbcf4ac52b94e2ecdc
+
+import torch
+
+TASK = "load_state"
+EXPECT = "loses"
+WHAT = ("step", "exp_avg", "exp_avg_sq")
+
+
+@torch.no_grad()
+def load_state(run, state):
+    for key, tensor in run.sae.items():
+        tensor.copy_(state[key])
+        run.optimizer.state[tensor] = {w: state[w + "." + key].clone() for w in WHAT}
+    run.generator.set_state(state["generator"])
+    run.steps_done = state["steps_done"].item() + 1
+    run.silent = state["silent"].clone()

@@ -1,0 +1,22 @@
+"""First and second average change places."""
+
+# canary-89d6a33e89670fdbcf4ac52b94e2ecdc
+
+import torch
+
+TASK = "load_state"
+EXPECT = "loses"
+WHAT = ("step", "exp_avg", "exp_avg_sq")
+
+
+@torch.no_grad()
+def load_state(run, state):
+    for key, tensor in run.sae.items():
+        tensor.copy_(state[key])
+        run.optimizer.state[tensor] = {
+            a: state[b + "." + key].clone()
+            for a, b in zip(WHAT, (WHAT[0], WHAT[2], WHAT[1]), strict=True)
+        }
+    run.generator.set_state(state["generator"])
+    run.steps_done = state["steps_done"].item()
+    run.silent = state["silent"].clone()

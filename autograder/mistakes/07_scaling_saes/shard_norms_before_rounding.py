@@ -1,0 +1,21 @@
+"""Lengths of what came in, and not of what goes out."""
+
+# canary-89d6a33e89670fdbcf4ac52b94e2ecdc
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+TASK = "write_shard"
+EXPECT = "loses"
+
+
+def write_shard(file, x, token):
+    half = x.bfloat16()
+    numbers = half.view(torch.int16).numpy().view(np.uint16)
+    flat = pa.array(numbers.ravel())
+    rows = pa.FixedSizeListArray.from_arrays(flat, x.size(1))
+    whole = pa.table([rows, pa.array(token.numpy())], names=["residual", "token"])
+    said = {"norm_sum": repr(float(x.double().norm(dim=1).sum()))}
+    pq.write_table(whole.replace_schema_metadata(said), file)
