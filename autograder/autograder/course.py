@@ -38,7 +38,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class Assignment:
-    """One assignment as `course.toml` describes it."""
+    """One assignment as `course.toml` describes it.
+
+    libraries: slow imports of its notebook, which grading holds ready beside the course's model.
+    """
 
     id: str
     title: str
@@ -47,6 +50,7 @@ class Assignment:
     minutes: int = 0
     due: str | None = None
     withheld: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = ()
 
     @property
     def automatic_points(self) -> float:
@@ -184,6 +188,7 @@ def _assignment(assignment_id: str, raw: dict[str, Any]) -> Assignment:
         minutes=int(raw.get("minutes", 0)),
         due=str(due) if due is not None else None,
         withheld=tuple(raw.get("withheld", ())),
+        libraries=tuple(raw.get("libraries", ())),
     )
 
 

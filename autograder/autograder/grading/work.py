@@ -60,6 +60,7 @@ def sandbox_settings(
         package=course.repository / "lib" / "steerlab",
         allow_weaker=allow_weaker,
         preload=course.preload,
+        libraries=assignment.libraries,
         limits=Limits(
             cpu_seconds=int(limits.submission_wall_seconds), memory_bytes=limits.memory_mb << 20
         ),

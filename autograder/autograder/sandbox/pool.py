@@ -52,6 +52,7 @@ class Settings:
     package: steerlab's source; found by import when not given.
     allow_weaker: go on at a lower level where the full one cannot be had; the isolation says so.
     preload: the model that every kernel has ready. "torch": that library alone. Empty: neither.
+    libraries: what else is imported once for all kernels.
     """
 
     withheld: tuple[str, ...] = ()
@@ -60,6 +61,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     allow_weaker: bool = False
     preload: str = "tiny"
+    libraries: tuple[str, ...] = ()
     start_timeout: float = 120.0
     kernel_timeout: float = 30.0
 
@@ -146,7 +148,7 @@ class Sandbox(KernelSource):
         return _seccomp_filter(self.settings.allow_weaker)
 
     def _start_zygote(self, groups: Groups | None) -> ZygoteProcess:
-        mode = serving(self.settings.preload)
+        mode = serving(self.settings.preload, self.settings.libraries)
         return _in_bubblewrap(self.folder, self.settings.hidden, self._filter, groups, mode)
 
     def _explain(self, last: str) -> str:

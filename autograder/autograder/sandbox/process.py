@@ -48,9 +48,9 @@ def environment(home: str, scratch: str) -> dict[str, str]:
 TRIAL = "trial"  # the zygote's mode in which it builds its walls and loads nothing
 
 
-def serving(model: str) -> str:
-    """The zygote's mode in which it serves kernels that have a model ready; empty for none."""
-    return f"serve:{model}"
+def serving(model: str, libraries: Sequence[str] = ()) -> str:
+    """The zygote's mode in which it serves kernels that have a model (empty: none) and libraries."""
+    return f"serve:{json.dumps([model, *libraries])}"
 
 
 def start_code(lab: str, more: Sequence[str] = ()) -> str:

@@ -76,7 +76,7 @@ class UserSandbox(Sandbox):
         described.chmod(0o600)
         # Without `site`: no hook of an editable installation runs, and none is left behind.
         command = [sys.executable, "-I", "-S", "-B", "-c", start_code(str(lab), sites)]
-        command.append(serving(self.settings.preload))
+        command.append(serving(self.settings.preload, self.settings.libraries))
         variables = environment(str(home), str(home))
         return ZygoteProcess(
             command,

@@ -1,10 +1,11 @@
 """The zygote: imports everything once, then forks one student kernel a request.
 
 Runs from the package `confined`, the copy of the few modules that the inside needs, with these
-arguments: "serve:<model to hold ready>" or "trial", the descriptor of its control socket, and the
-kind of walls with its detail (`walls.py`). The first packet on that socket is the system call
-filter, with the control groups to try. Every further one is a request, one byte and one descriptor;
-the zygote never reads what a request says, so what it is made of stays the same for every kernel.
+arguments: "trial" or "serve:" and JSON of the model and the libraries to hold ready; the descriptor
+of its control socket; and the kind of walls with its detail (`walls.py`). The first packet on that
+socket is the system call filter, with the control groups to try. Every further one is a request,
+one byte and one descriptor; the zygote never reads what a request says, so what it is made of stays
+the same for every kernel.
 """
 
 from __future__ import annotations
@@ -45,9 +46,6 @@ WARM_FOR_A_MODEL = (
     "transformers",
     "transformer_lens",
     "safetensors.torch",
-    "sklearn.linear_model",
-    "sklearn.svm",
-    "cvxpy",
 )
 TORCH_ALONE = "torch"  # in the place of a model's name: the library, and no model
 LEFT_COLD = (".cli", ".train", ".__main__")  # what notebooks do not import
@@ -57,13 +55,13 @@ def main() -> None:
     """Preload, say "ready" with what was loaded, then fork a monitor for each request until EOF."""
     started = time.monotonic()
     gc.disable()  # the search for garbage takes a tenth of the time of these imports
-    (mode, _, model), descriptor = sys.argv[1].partition(":"), int(sys.argv[2])
+    (mode, _, held_ready), descriptor = sys.argv[1].partition(":"), int(sys.argv[2])
     master = socket.socket(fileno=descriptor)
     try:
         walls = kinds.from_arguments(sys.argv[3:])
         walls.settle()
         held = try_walls(master, walls)
-        missing = preload(model) if mode == "serve" else []
+        missing = preload(*json.loads(held_ready)) if mode == "serve" else []
     except BaseException:
         master.send(json.dumps({"error": traceback.format_exc()[-4000:]}).encode())
         os._exit(1)
@@ -115,7 +113,7 @@ def try_walls(master: socket.socket, walls: Walls) -> dict[str, Any]:
             os.close(descriptor)
 
 
-def preload(model: str) -> list[str]:
+def preload(model: str, *libraries: str) -> list[str]:
     """Import what notebooks use and load the model, if any; returns what was not there.
 
     No thread may be running when the zygote forks: ZeroMQ makes no context here.
@@ -131,7 +129,7 @@ def preload(model: str) -> list[str]:
         one_thread()
     if model not in ("", TORCH_ALONE):
         of_models = (*WARM_FOR_A_MODEL, *_steerlab_modules())
-    for name in (*WARM_MODULES, *WARM_IF_THERE, *of_models):
+    for name in (*WARM_MODULES, *WARM_IF_THERE, *of_models, *libraries):
         try:
             importlib.import_module(name)
         except ImportError as error:
