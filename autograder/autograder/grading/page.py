@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from jinja2 import BytecodeCache, Environment
+from jinja2 import BytecodeCache, Environment, pass_context
 from jinja2.bccache import Bucket
+from jinja2.runtime import Context
 from nbconvert.exporters import HTMLExporter, TemplateExporter
 from nbconvert.filters import Highlight2HTML
 from nbconvert.filters.widgetsdatatypefilter import WidgetsDataTypeFilter
@@ -40,6 +41,17 @@ def highlighted(source: str) -> str:
     return str(Highlight2HTML(pygments_lexer="python")(source))
 
 
+@lru_cache(maxsize=1)
+def _markdown_exporter() -> HTMLExporter:
+    return HTMLExporter()
+
+
+@lru_cache(maxsize=2000)
+def text(source: str) -> str:
+    """Markdown as HTML; most cells of a class are the course's own text."""
+    return str(_markdown_exporter().markdown2html({}, source))
+
+
 class PageExporter(HTMLExporter):
     """Renders a graded notebook.
 
@@ -57,6 +69,13 @@ class PageExporter(HTMLExporter):
         self.register_filter("filter_data_type", chosen)
         self.register_filter("formulas", Formulas())
         return TemplateExporter.from_notebook_node(self, nb, resources, **kw)
+
+    @pass_context
+    def markdown2html(self, context: Context, source: str) -> str:
+        """Markdown as HTML, anew only where the cell brings pictures of its own."""
+        if context.get("cell", {}).get("attachments"):
+            return str(super().markdown2html(context, source))
+        return text(source)
 
     def _create_environment(self) -> Environment:
         environment: Environment = super()._create_environment()

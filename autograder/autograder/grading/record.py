@@ -11,9 +11,11 @@ import logging
 import shutil
 import warnings
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 
 import nbformat
+import nbgrader.api
 from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.converters.autograde import Autograde
 from nbgrader.converters.base import NbGraderException
@@ -28,6 +30,10 @@ from ..gradebook import unreachable
 from ..intake import Clean
 from ..results import write_whole
 from .feedback import ungraded_page
+
+# nbgrader visits the gradebook ten times for each submission, and with an engine made anew SQLAlchemy
+# compiles every query of every visit again.
+nbgrader.api.create_engine = lru_cache(maxsize=4)(nbgrader.api.create_engine)
 
 # nbgrader's own queries provoke this; it means nothing to whoever reads the terminal.
 warnings.filterwarnings("ignore", "Object of type <Submitted", SAWarning)
