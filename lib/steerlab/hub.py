@@ -229,9 +229,10 @@ def explain_failure(name: str, error: BaseException) -> str:
             f"{source.hub_id} does not fit into memory: restart the runtime, ask `steerlab doctor` "
             f"which model fits, or {OFFLINE}"
         )
-    if "Gated" in kinds or "gated repo" in words or (source.gated and status & {401, 403}):
+    if "Gated" in kinds or "access a gated repo" in words or (source.gated and status & {401, 403}):
         return _gated(source)
-    if status & {401, 403}:
+    # Without a token the hub answers 401 also for a repository that is not there.
+    if status & {401, 403} and "RepositoryNotFound" not in kinds:
         return (
             f"the hub refuses the token that it was given for {source.hub_id}, which needs none: "
             f"take HF_TOKEN away or make a new token, or {OFFLINE}"
