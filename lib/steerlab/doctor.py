@@ -178,6 +178,15 @@ def _facts_lines(facts: Facts) -> list[str]:
     ]
 
 
+def _note(row: Row) -> str:
+    """What stands in a model's way here, and what to do about it."""
+    if not row.instead:
+        return row.obstacle or ""
+    if row.instead[0].startswith("pip"):
+        return f"after {row.instead[0]}; or {row.instead[1]}"
+    return f"instead: {' or '.join(row.instead)}"
+
+
 def _table(rows: tuple[Row, ...]) -> list[str]:
     """Fixed columns: what each model needs, in GiB, and what that means here."""
     head = ("model", "billions", "loaded as", "weights", "cache", "work", "needs", "verdict", "")
@@ -185,7 +194,6 @@ def _table(rows: tuple[Row, ...]) -> list[str]:
     for row in rows:
         parts = row.choice.need
         beside = parts.activations + parts.autoencoder + parts.reserve
-        note = f"instead: {' or '.join(row.instead)}" if row.instead else row.obstacle or ""
         numbers = (parts.weights, parts.cache, beside, parts.total)
         cells.append(
             (
@@ -193,8 +201,8 @@ def _table(rows: tuple[Row, ...]) -> list[str]:
                 f"{row.billions:.3f}",
                 row.choice.loaded_as,
                 *(f"{number:.1f}" for number in numbers),
-                row.choice.verdict,
-                note,
+                row.choice.verdict.removesuffix(" with bitsandbytes"),
+                _note(row),
             )
         )
     widths = [max(len(line[i]) for line in cells) for i in range(len(head))]

@@ -97,12 +97,20 @@ def examine() -> Facts:
         gpu_total=torch.cuda.mem_get_info()[1] / GIB if machine.gpu else 0.0,
         ram_total=ram_gib()[1],
         disk_free=disk_free_gib(),
-        cache=str(cache_folder()),
+        cache=_from_home(cache_folder()),
         cached=frozenset(name for name, source in KNOWN.items() if cached(source) is not None),
         hub=reach,
         token=has_token(),
         packages=installed(PACKAGES),
     )
+
+
+def _from_home(path: Path) -> str:
+    """A path as people write it: with ~ for their home."""
+    try:
+        return str(Path("~") / path.absolute().relative_to(Path.home()))
+    except (ValueError, RuntimeError):
+        return str(path)
 
 
 def installed(names: Sequence[str]) -> tuple[Package, ...]:

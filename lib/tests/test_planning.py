@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -31,6 +32,8 @@ from steerlab.planning import (
 )
 from steerlab.settings import course_settings
 from steerlab.tiny import CHECKPOINT
+
+GUIDE = Path(__file__).parents[2] / "docs" / "student-guide.md"
 
 T4 = Machine(11.5, "Tesla T4", 14.6, native_bfloat16=False, bitsandbytes=True)
 L4 = Machine(48.0, "NVIDIA L4", 22.0, native_bfloat16=True, bitsandbytes=True)
@@ -305,11 +308,45 @@ def test_the_command_prints_a_row_for_every_model_and_ends_with_one_line(on, cap
         assert sum(line.split()[:1] == [name] for line in lines) == 1
     [row] = [line for line in lines if line.startswith("olmo-2-7b")]
     assert row.split()[1] == "7.299"
-    assert row.endswith(
-        "fits in 4 bits with bitsandbytes  instead: pip install bitsandbytes or qwen3-4b"
-    )
+    assert row.endswith("fits in 4 bits  after pip install bitsandbytes; or qwen3-4b")
     assert lines[-2] == ""
     assert lines[-1].startswith("Take MODEL = ")
+
+
+def test_the_student_guide_shows_what_the_command_prints_on_a_free_colab_gpu():
+    packages = (
+        Package("torch", "2.11.0+cu128", ">=2.4"),
+        Package("transformers", "5.15.0", ">=4.57"),
+        Package("transformer-lens", "3.9.0", ">=3,<4"),
+        Package("ipywidgets", "7.7.1", ">=7.7.1,<9"),
+    )
+    colab = Facts(
+        machine=Machine(11.3, "Tesla T4", 14.5, native_bfloat16=False, bitsandbytes=False),
+        gpu_total=14.6,
+        ram_total=12.7,
+        disk_free=71.2,
+        cache="~/.cache/huggingface/hub",
+        cached=frozenset(),
+        hub=True,
+        token=False,
+        packages=packages,
+    )
+    assert f"```\n{diagnose(colab)}\n```" in GUIDE.read_text("utf-8")
+
+
+def test_every_figure_of_the_guide_s_table_of_models_is_the_planner_s():
+    rows = re.findall(r"^\| `\"([\w.-]+)\"` \| (.*) \|$", GUIDE.read_text("utf-8"), re.M)
+    assert [name for name, _ in rows] == list(KNOWN)
+    for name, cells in rows:
+        billions, download, *machines = [cell.strip() for cell in cells.split("|")]
+        source = KNOWN[name]
+        assert float(billions) == pytest.approx(source.billions, abs=0.0051)
+        assert download == (f"{source.download_gib:.1f} GiB" if source.hub_id else "none")
+        for said, here in zip(machines, (LAPTOP_8, LAPTOP_16, T4, L4), strict=True):
+            choice = choice_for(source, here)
+            assert said == (choice.loaded_as.split(" (")[0] if choice.loads else "no"), (name, here)
+        on_l4, on_a100 = choice_for(source, L4), choice_for(source, A100)
+        assert (on_a100.dtype, on_a100.four_bit) == (on_l4.dtype, on_l4.four_bit)
 
 
 def test_one_model_is_an_exit_code(on, capsys):
