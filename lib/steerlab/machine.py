@@ -54,9 +54,11 @@ class Facts:
 
 def this_machine(device: Any = None) -> Machine:
     """Memory of this machine now, and of one of its GPUs, the first where none is named."""
-    import torch
-
     ram_free, _ = ram_gib()
+    try:
+        import torch
+    except ImportError:  # `steerlab doctor` says so among the packages
+        return Machine(ram_free)
     if not torch.cuda.is_available() or getattr(device, "type", "cuda") != "cuda":
         return Machine(ram_free)
     return Machine(
@@ -88,18 +90,20 @@ def ram_gib(cgroup: Path = CGROUP) -> tuple[float, float]:
 
 def examine() -> Facts:
     """Look at this machine, once. Asks the hub whether it answers, and nothing else of anybody."""
-    import torch
-
     machine = this_machine()
-    reach = hub_in_reach()
+    gpu_total = 0.0
+    if machine.gpu:
+        import torch
+
+        gpu_total = torch.cuda.mem_get_info()[1] / GIB
     return Facts(
         machine=machine,
-        gpu_total=torch.cuda.mem_get_info()[1] / GIB if machine.gpu else 0.0,
+        gpu_total=gpu_total,
         ram_total=ram_gib()[1],
         disk_free=disk_free_gib(),
         cache=_from_home(cache_folder()),
         cached=frozenset(name for name, source in KNOWN.items() if cached(source) is not None),
-        hub=reach,
+        hub=hub_in_reach(),
         token=has_token(),
         packages=installed(PACKAGES),
     )

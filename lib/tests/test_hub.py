@@ -21,6 +21,7 @@ from steerlab import hub, models
 from steerlab.cli import main
 from steerlab.hub import KNOWN, ModelUnavailable, explain_failure
 from steerlab.models import load_model
+from steerlab.planning import Machine
 
 COMMIT = "a" * 40
 ENDED = re.compile(r'use load_model\("tiny"\), which needs no network$')
@@ -271,7 +272,9 @@ def test_a_copy_counts_when_every_file_is_there(monkeypatch, tmp_path, names, wh
     assert (hub.cached(KNOWN["olmo-2-7b"]) is not None) == whole
 
 
-def test_the_commands_say_the_same_sentence(at_hub, capsys, monkeypatch, tmp_path):
+def test_the_commands_say_the_same_sentence(capsys, monkeypatch, tmp_path):
+    monkeypatch.delenv(models.ONLY_MODEL_VARIABLE, raising=False)
+    monkeypatch.setattr(models, "this_machine", lambda device=None: Machine(64.0))
     monkeypatch.setattr(hub, "hub_in_reach", lambda: False)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     assert main(["steer", "tiny", "3", "--model", "gpt2"]) == 2

@@ -17,6 +17,7 @@ from steerlab import hub, models
 from steerlab.data import generate
 from steerlab.hub import KNOWN, ModelUnavailable
 from steerlab.models import load_model, preload, resolve_name
+from steerlab.planning import Machine
 from steerlab.settings import course_settings
 from steerlab.tokens import encode, tokenize
 from transformers import AutoModelForCausalLM
@@ -25,6 +26,7 @@ from transformers import AutoModelForCausalLM
 @pytest.fixture(autouse=True)
 def no_network_and_nothing_preloaded(monkeypatch):
     monkeypatch.setattr(hub, "hub_in_reach", lambda: False)
+    monkeypatch.setattr(models, "this_machine", lambda device=None: Machine(64.0))
     monkeypatch.delenv(models.ONLY_MODEL_VARIABLE, raising=False)
     monkeypatch.setattr(models, "_preloaded", {})
     monkeypatch.setattr(models, "_announced", set())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -390,6 +391,14 @@ def test_a_container_s_limit_counts(tmp_path):
     (tmp_path / "memory.max").write_text("max\n")
     assert ram_gib(tmp_path)[1] == total
     assert free > 0
+
+
+def test_without_torch_the_doctor_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setattr(machine, "hub_in_reach", lambda: False)
+    monkeypatch.setattr(machine, "PACKAGES", ("torch", "no-such-package"))
+    assert main(["doctor"]) == 1
+    assert 'pip install "no-such-package' in capsys.readouterr().out.splitlines()[-1]
 
 
 def test_the_disk_is_measured_where_the_cache_will_be(monkeypatch, tmp_path):
