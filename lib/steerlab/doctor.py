@@ -190,7 +190,7 @@ def _note(row: Row) -> str:
 def _table(rows: tuple[Row, ...]) -> list[str]:
     """Fixed columns: what each model needs, in GiB, and what that means here."""
     head = ("model", "billions", "loaded as", "weights", "cache", "work", "needs", "verdict", "")
-    cells = [head]
+    cells: list[tuple[str, ...]] = [head]
     for row in rows:
         parts = row.choice.need
         beside = parts.activations + parts.autoencoder + parts.reserve
