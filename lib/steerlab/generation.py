@@ -143,3 +143,19 @@ def end_tokens(model: TransformerBridge) -> set[int]:
     more = getattr(settings, "eos_token_id", None)
     ends.update(more if isinstance(more, list) else [more])
     return {int(end) for end in ends if end is not None}
+
+
+def token_nll(
+    logits: Float[Tensor, "batch pos vocab"], tokens: Int[Tensor, "batch pos"]
+) -> Float[Tensor, "batch next"]:
+    """−log P of each token given those before it, in nats, from the logits of all; next = pos − 1.
+
+    One text at a time: in float32 the logits of a whole batch take more memory than a model in
+    half precision, where the vocabulary is large.
+    """
+    return torch.stack(
+        [
+            -row[:-1].float().log_softmax(-1).gather(-1, ids[1:, None])[:, 0]
+            for row, ids in zip(logits, tokens, strict=True)
+        ]
+    )

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import importlib.util
+import json
+import math
 import os
+import struct
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -26,18 +28,17 @@ from steerlab.hub import (
     KNOWN,
     ModelSource,
     ModelUnavailable,
+    Shape,
     explain_failure,
     fetchable,
     first_line,
 )
+from steerlab.machine import this_machine
+from steerlab.planning import GIB, NEGLIGIBLE, Device, Machine, choose, refusal
 from steerlab.tiny import CHECKPOINT as TINY_FOLDER
 
 # Set to a known name (the grading sandbox sets "tiny"): every known name then gives that model.
 ONLY_MODEL_VARIABLE = "STEERLAB_ONLY_MODEL"
-
-GIB = 2**30
-SMALL = 0.5  # GiB of weights in fp32 up to which half precision saves nothing worth having
-
 
 _preloaded: dict[str, TransformerBridge] = {}
 
@@ -50,12 +51,14 @@ def load_model(
 ) -> TransformerBridge:
     """Load a language model by its course name, its hub id, or the path of a checkpoint folder.
 
-    device: CUDA where there is one, else CPU. dtype: float32 on CPU and for small models, else
-    bfloat16 where the GPU has it natively and float16 where it has not; a model too large for the
-    GPU is loaded in 4 bits when bitsandbytes is installed.
+    device: CUDA where there is one, else CPU. dtype: float32 for small models and on a CPU that has
+    room for it, else bfloat16, or float16 on a GPU that only emulates bfloat16; a model too large
+    for the GPU is loaded in 4 bits when bitsandbytes is installed (`steerlab doctor` says what
+    would be chosen). A dtype that you name is taken, whether or not it fits.
 
     Raises ValueError for an unknown name, FileNotFoundError for a folder that holds no model, and
-    ModelUnavailable when a model cannot be fetched or does not fit.
+    ModelUnavailable when a model cannot be fetched, or, before anything is downloaded, where it
+    does not fit.
     """
     resolved = resolve_name(name)
     if device is None and dtype is None and resolved in _preloaded:
@@ -64,14 +67,12 @@ def load_model(
     folder = TINY_FOLDER if resolved == "tiny" else None if source else Path(resolved)
     if folder is not None:
         _check_folder(folder)
-    plan = plan_load(
-        _billions(folder) if folder is not None else source.billions if source else 0.0,
-        device,
-        dtype,
-    )
+    shape = source.shape if source is not None else shape_of(Path(resolved))
+    latents = source.latents if source is not None else 0
+    plan = plan_load(shape, device, dtype, name=str(resolved), latents=latents)
     target = str(folder) if folder is not None else fetchable(KNOWN[resolved])
     try:
-        model = _load_checked(target, plan, source)
+        model = _load_checked(target, plan, source, shape)
         model.cfg.model_name = source.hub_id if source and source.hub_id else target
         return model
     except (ModelUnavailable, ValueError):
@@ -156,12 +157,45 @@ def _check_folder(folder: Path) -> None:
         )
 
 
-def _billions(folder: Path) -> float:
-    """Parameters of a checkpoint folder in billions, taking its weights for 16-bit numbers.
+def shape_of(folder: Path) -> Shape:
+    """Sizes of the model in a checkpoint folder, 0 where its files do not say.
 
-    For a 32-bit checkpoint this errs on the large side, which only matters above SMALL.
+    Files that cannot be read raise nothing here: the loader explains them better.
     """
-    return sum(file.stat().st_size for file in folder.glob("*.safetensors")) / 2e9
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        config = {}
+
+    def size(*names: str, default: int = 0) -> int:
+        found = next((config[name] for name in names if isinstance(config.get(name), int)), default)
+        return int(found)
+
+    width, heads = size("hidden_size", "n_embd"), size("num_attention_heads", "n_head")
+    return Shape(
+        parameters=sum(_parameters_in(file) for file in folder.glob("*.safetensors")),
+        n_layers=size("num_hidden_layers", "n_layer"),
+        d_model=width,
+        n_heads=heads,
+        n_kv_heads=size("num_key_value_heads", default=heads),
+        d_head=size("head_dim", default=width // max(heads, 1)),
+        d_mlp=size("intermediate_size", "n_inner", default=4 * width),
+        d_vocab=size("vocab_size"),
+        tied=bool(config.get("tie_word_embeddings", True)),
+    )
+
+
+def _parameters_in(file: Path) -> int:
+    """Numbers in a safetensors file, from its header; a file without one counts as 16-bit numbers."""
+    try:
+        with file.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            header = json.loads(stream.read(min(length, 2**27)))
+        return sum(
+            math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__"
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error):
+        return file.stat().st_size // 2
 
 
 # ---------------------------------------------------------------- what fits this machine
@@ -178,43 +212,45 @@ class LoadPlan:
 
 
 def plan_load(
-    billions: float,
+    shape: Shape,
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
+    *,
+    name: str = "the model",
+    latents: int = 0,
+    machine: Machine | None = None,
 ) -> LoadPlan:
-    """Device, dtype and quantisation for a model of that many parameters on this machine.
+    """Device, dtype and quantisation for a model of that shape on this machine, or on `machine`.
 
+    The choice is that of `steerlab.planning.choose`. A dtype that is given is taken as it is.
     Raises ValueError for a device that torch does not have, and ModelUnavailable for a model that
-    fits the GPU only in 4 bits where bitsandbytes is missing.
+    does not fit, with the way out.
     """
-    chosen = dtype is None
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if place.type == "cuda" and not torch.cuda.is_available():
         raise ValueError('device="cuda", but torch sees no GPU here; leave device out')
-    if place.type != "cuda" or billions * 4e9 / GIB <= SMALL:
-        return LoadPlan(place, dtype or torch.float32, False, chosen)
-    if dtype is None:
-        # A T4 claims bfloat16 by emulating it, many times slower than its native float16.
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-        dtype = torch.bfloat16 if native else torch.float16
-    free = torch.cuda.mem_get_info(place)[0] / GIB
-    needed = billions * 1e9 * dtype.itemsize / GIB
-    # One GiB is for activations, the KV cache and CUDA's own context.
-    if needed + 1 <= free or not chosen:
-        return LoadPlan(place, dtype, False, chosen)
-    if importlib.util.find_spec("bitsandbytes") is None:
-        raise ModelUnavailable(
-            f"the model needs {needed:.0f} GiB and this GPU has {free:.0f} GiB free: "
-            'run `pip install bitsandbytes` and load it again (in 4 bits), or use "tiny"'
-        )
-    return LoadPlan(place, dtype, True, chosen)
+    if dtype is not None:
+        return LoadPlan(place, dtype, False, chosen=False)
+    if shape.parameters * 4 / GIB <= NEGLIGIBLE:
+        return LoadPlan(place, torch.float32, False, chosen=True)
+    kind: Device = "cuda" if place.type == "cuda" else "cpu"
+    machine = machine or this_machine(place)
+    choice = choose(shape, machine, device=kind, latents=latents)
+    if not choice.loads:
+        raise ModelUnavailable(refusal(name, shape, machine, choice, latents))
+    return LoadPlan(place, getattr(torch, choice.dtype), choice.four_bit, chosen=True)
 
 
 # ---------------------------------------------------------------- loading
 
 
-def _load_checked(target: str, plan: LoadPlan, source: ModelSource | None) -> TransformerBridge:
-    """Boot the model; where float16 gives logits that are not finite, use float32 instead."""
+def _load_checked(
+    target: str, plan: LoadPlan, source: ModelSource | None, shape: Shape
+) -> TransformerBridge:
+    """Boot the model; where float16 gives logits that are not finite, use float32 instead.
+
+    Raises ModelUnavailable where float32 does not fit.
+    """
     with _quiet(downloads=source is not None and source.hub_id is not None):
         model = _boot(target, plan, source)
         if plan.dtype != torch.float16 or _finite(model):
@@ -226,9 +262,22 @@ def _load_checked(target: str, plan: LoadPlan, source: ModelSource | None) -> Tr
             )
         del model
         gc.collect()
-        model = _boot(target, LoadPlan(plan.device, torch.float32, False, True), source)
+        torch.cuda.empty_cache()  # nothing where there is no GPU
+        plan = _in_float32(target, plan, source, shape)
+        model = _boot(target, plan, source)
     print(f"{target} overflows in float16 and was loaded in float32 (twice the memory).")
     return model
+
+
+def _in_float32(target: str, plan: LoadPlan, source: ModelSource | None, shape: Shape) -> LoadPlan:
+    """The same plan in float32. Raises ModelUnavailable where that does not fit."""
+    kind: Device = "cuda" if plan.device.type == "cuda" else "cpu"
+    latents, machine = source.latents if source else 0, this_machine(plan.device)
+    choice = choose(shape, machine, device=kind, dtype="float32", latents=latents)
+    if not choice.loads:
+        why = refusal(source.name if source else target, shape, machine, choice, latents)
+        raise ModelUnavailable(f"{target} overflows in float16, and {why}")
+    return replace(plan, dtype=torch.float32, four_bit=False)
 
 
 def _boot(target: str, plan: LoadPlan, source: ModelSource | None) -> TransformerBridge:
@@ -239,6 +288,7 @@ def _boot(target: str, plan: LoadPlan, source: ModelSource | None) -> Transforme
         arguments["hf_model"] = transformers.AutoModelForCausalLM.from_pretrained(
             target,
             revision=arguments.get("revision", "main"),
+            dtype=plan.dtype,  # of what is not quantised: embeddings and norms
             quantization_config=transformers.BitsAndBytesConfig(
                 load_in_4bit=True,
                 bnb_4bit_quant_type="nf4",

@@ -153,8 +153,8 @@ def course_settings(model: TransformerBridge | str | os.PathLike[str]) -> Course
     if isinstance(model, str | os.PathLike):
         resolved = resolve_name(model)
         source = KNOWN.get(resolved)
-        if source is not None and source.n_layers is not None:
-            return _settings(resolved, source.n_layers)
+        if source is not None and source.hub_id is not None:
+            return _settings(resolved, source.shape.n_layers)
         folder = TINY_FOLDER if resolved == "tiny" else Path(resolved)
         return _settings(resolved, *_shape_on_disk(folder))
     name = known_name_of(model) or Path(str(model.cfg.model_name)).name

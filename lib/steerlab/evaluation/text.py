@@ -15,11 +15,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from steerlab.generation import Completion
+from steerlab.generation import Completion, token_nll
 from steerlab.hooks import check_unhooked
 from steerlab.tokens import Mode, encode, pad_left
 
@@ -155,8 +153,7 @@ def _nll_per_token(
     """Mean NLL of each completion's tokens given its prompt, in nats a token."""
     batch = pad_left(model, [p + c for p, c in zip(prompts, completions, strict=True)])
     logits = model(batch.tokens, attention_mask=batch.attention_mask, use_cache=False)
-    logprobs: Float[Tensor, "batch pos vocab"] = logits[:, :-1].float().log_softmax(-1)
-    nll = -logprobs.gather(-1, batch.tokens[:, 1:, None])[..., 0]
+    nll = token_nll(logits, batch.tokens)
     means: list[float | None] = []
     for row, prompt, completion in zip(nll, prompts, completions, strict=True):
         # Left padding: the completion's tokens end the row. Without a prompt, its first token has

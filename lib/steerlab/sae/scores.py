@@ -16,6 +16,7 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from steerlab.activations import collect
+from steerlab.generation import token_nll
 from steerlab.hooks import check_hook_names, check_unhooked
 from steerlab.sae.model import SAE, check_residuals
 from steerlab.steering import Intervention, steer
@@ -166,8 +167,7 @@ def _loss(
         batch = tokenize(model, texts[start : start + batch_size], truncate=True)
         with steer(model, {hook_name: intervention} if intervention else {hook_name: _same}):
             logits = model(batch.tokens, attention_mask=batch.attention_mask, use_cache=False)
-        nll = -logits[:, :-1].float().log_softmax(-1).gather(-1, batch.tokens[:, 1:, None])[..., 0]
-        kept = nll[batch.content[:, 1:]]
+        kept = token_nll(logits, batch.tokens)[batch.content[:, 1:]]
         total, count = total + float(kept.sum()), count + len(kept)
     return total / count
 
