@@ -7,7 +7,8 @@ same order; every trainer is a process in an environment of its own, made here. 
 language model, no reading of data. Trainers take turns, in another order each time, so that other
 work on the machine hits all of them, and a ratio is the median of the ratios within one turn. At
 the end each is judged on the same held-out rows: the comparison counts where FVU and L0 are alike.
-SAELens's TopK runs both ways that it has, dense and with sparse activations.
+SAELens's TopK runs both ways that it has, dense and with sparse activations; a peer that cannot take
+a step with the PyTorch at hand is left out, with its error.
 
 The last line is one JSON object:
 
@@ -16,6 +17,7 @@ The last line is one JSON object:
                                                      step; ours makes do with five of them, so it may
                                                      come out above 1
     steps_per_second, fvu, l0                        of each trainer, by kind
+    left_out                                         peers that could not train here, and why
     quality_equal                                    FVU no worse than 1.05 times the best peer's, and
                                                      for ReLU the L0 within 10% of that peer's
 """
@@ -25,6 +27,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -79,12 +82,17 @@ def planted(seed: int = 0, n_features: int = 4096, active: int = 24) -> np.ndarr
     return np.ascontiguousarray(x * np.float32(np.sqrt(D_IN) / np.linalg.norm(x, axis=1).mean()))
 
 
+class PeerEnded(Exception):
+    """A trainer ended before it was told to; the message is the last line that it printed."""
+
+
 @dataclass
 class Peer:
     """A running trainer, and what was measured of it."""
 
     name: str
     process: subprocess.Popen[str]
+    log: Path
     seconds: list[float] = field(default_factory=list)
 
     def ask(self, line: str = "") -> object:
@@ -96,7 +104,10 @@ class Peer:
             self.process.stdin.flush()
         said = self.process.stdout.readline()
         if not said:
-            raise SystemExit(f"{self.name} ended with {self.process.wait()}")
+            self.process.wait()
+            lines = self.log.read_text(errors="replace").strip().splitlines()
+            errors = [line for line in lines if re.match(r"\w*(Error|Exception)\b", line)]
+            raise PeerEnded((errors or lines or ["it said nothing"])[-1][:200])
         return json.loads(said)
 
 
@@ -106,28 +117,49 @@ def begin(python: Path, name: str, kind: str, data: Path, threads: int) -> Peer:
     paths = {"PYTHONPATH": str(Path(steerlab.__path__[0]).parent)} if name == "steerlab" else {}
     kept = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     command = [str(python), str(PEER), name, kind, str(data), str(threads)]
-    process = subprocess.Popen(
-        command,
-        env=kept | settings | paths,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=data.parent,
-    )
-    peer = Peer(name, process)
+    log = data.parent / f"{name} {kind}.log"
+    with log.open("w") as said:
+        process = subprocess.Popen(
+            command,
+            env=kept | settings | paths,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            text=True,
+            cwd=data.parent,
+        )
+    peer = Peer(name, process, log)
     peer.ask()
+    peer.ask("train 2")  # what is done once only
     return peer
+
+
+def begin_all(
+    kind: str, pythons: dict[str, Path], data: Path, threads: int
+) -> tuple[list[Peer], dict[str, str]]:
+    """The trainers that take steps here, ours first, and why the others do not."""
+    peers: list[Peer] = []
+    left_out: dict[str, str] = {}
+    for name in TRAINERS[kind]:
+        try:
+            peers.append(begin(pythons[name.split(",")[0]], name, kind, data, threads))
+        except PeerEnded as error:
+            left_out[name] = str(error)
+            print(f"{kind}, {name} is left out: {error}", flush=True)
+    if "steerlab" in left_out or len(peers) < 2:
+        for peer in peers:
+            peer.process.kill()
+        raise SystemExit(f"nothing to compare for {kind}")
+    return peers, left_out
 
 
 def compare(
     kind: str, pythons: dict[str, Path], data: Path, threads: int, turns: int, steps: int, rest: int
 ) -> dict[str, object]:
     """Turns of `steps` timed steps each, then `rest` more, then the judgement."""
-    peers = [begin(pythons[n.split(",")[0]], n, kind, data, threads) for n in TRAINERS[kind]]
+    peers, left_out = begin_all(kind, pythons, data, threads)
     limit: list[float] = []
     try:
-        for peer in peers:
-            peer.ask("train 2")  # what is done once only
         for turn in range(turns):
             shift = turn % len(peers)
             for peer in peers[shift:] + peers[:shift]:
@@ -157,6 +189,7 @@ def compare(
         "limit": statistics.median(m / s for m, s in zip(limit, ours.seconds, strict=True)),
         "steps_per_second": {p.name: round(1 / statistics.median(p.seconds), 3) for p in peers},
         "judged": judged,
+        "left_out": left_out,
     }
 
 
@@ -196,6 +229,7 @@ def main() -> None:
         "quality_equal": all(alike(k, f["judged"]) for k, f in found.items()),  # type: ignore[arg-type]
         "steps_per_second": {k: f["steps_per_second"] for k, f in found.items()},
         "judged": {k: f["judged"] for k, f in found.items()},
+        "left_out": {k: f["left_out"] for k, f in found.items()},
     }
     print(json.dumps(figures))
 
