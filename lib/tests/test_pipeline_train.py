@@ -23,7 +23,8 @@ from safetensors.torch import load_file, save_file
 from steerlab.cli import main
 from steerlab.pipeline import PipelineError, TrainConfig, train_shards
 from steerlab.pipeline.config import NAMED, option_kinds, read_yaml
-from steerlab.pipeline.shards import Origin, Rows, Shards, write_shard
+from steerlab.pipeline.shard_files import Origin, Rows, write_shard
+from steerlab.pipeline.shards import Shards
 from steerlab.sae import Recipe, load_sae
 from steerlab.sae.dictionary import Dictionary
 from steerlab.sae.training import Trainer
