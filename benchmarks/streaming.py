@@ -25,7 +25,8 @@ import time
 from pathlib import Path
 
 import torch
-from steerlab.pipeline.shards import Origin, Rows, Shards, write_shard
+from steerlab.pipeline.shard_files import Origin, Rows, write_shard
+from steerlab.pipeline.shards import Shards
 from steerlab.pipeline.stream import Stream
 
 D, ROWS = 1024, 65_536  # of one shard: 128 MB

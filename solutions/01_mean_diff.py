@@ -1069,7 +1069,10 @@ pooled = {
     "mean over tokens": {settings.layer: vectors[settings.layer]},
     "last token": {settings.layer: last_token.to(vectors)},
 }
-measured = {name: ends(at_layer, one_layer) for name, at_layer in pooled.items()}
+measured = {
+    "mean over tokens": measured.get(f"layer {settings.layer}") or ends(vectors, one_layer),
+    "last token": ends(pooled["last token"], one_layer),
+}
 plots.both_ways(
     {name: scores for name, (scores, _) in measured.items()},
     plain_score,

@@ -675,7 +675,7 @@ config = TrainConfig(
     activation="topk",
     d_sae=4 * d_model,
     k=16,
-    steps=400,
+    steps=300,
     batch_size=256,
     learning_rate=2e-3,
     checkpoint_every=50,
@@ -695,7 +695,7 @@ def steerlab_train(config, launcher=("-m",)):
 
 
 process = steerlab_train(config)
-middle = folder / "killed" / "checkpoints" / "step-000000150"
+middle = folder / "killed" / "checkpoints" / "step-000000100"
 while process.poll() is None and not middle.exists():
     time.sleep(0.01)
 process.send_signal(signal.SIGKILL)
@@ -727,7 +727,7 @@ print(
 # ties. So the single process below takes its batch in two parts, too (`accumulate=2`).
 
 # %% tags=["explore"]
-half_batch = config.with_values(out=str(folder / "two"), batch_size=128, steps=200)
+half_batch = config.with_values(out=str(folder / "two"), batch_size=128, steps=100)
 torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
 started = time.perf_counter()
 process = steerlab_train(half_batch, torchrun)
@@ -737,7 +737,7 @@ if process.returncode:
 else:
     two = [json.loads(line) for line in (folder / "two" / "history.jsonl").open()]
     alone = train_shards(
-        config.with_values(out=str(folder / "one"), accumulate=2, steps=200)
+        config.with_values(out=str(folder / "one"), accumulate=2, steps=100)
     ).history
     gaps = [
         abs(line["loss"] - other.loss) / other.loss for line, other in zip(two, alone, strict=True)
@@ -1377,34 +1377,34 @@ like, _ = decoder_rows_like(sae, facts.rate, 4, seed=0, feature=feature)
 isotropic = torch.randn(4, d_model, generator=torch.Generator().manual_seed(0))
 
 
-def pushed(direction, dose):
-    if dose == 0:
-        return lambda resid: resid
-    unit = {hook_name: AddVector(direction.to(device), 1.0)}
-    return AddVector(
-        direction.to(device), dose / dose_of(model, unit, [prompt], mode=settings.mode)
-    )
+def pushed_by_turns(directions):
+    """An intervention for each dose: answer i of a batch is pushed along direction i, by turns."""
+    unit = []
+    for direction in directions.to(device):
+        push = {hook_name: AddVector(direction, 1.0)}
+        unit.append(direction / dose_of(model, push, [prompt], mode=settings.mode))
+    by_turns = torch.stack([unit[i % len(unit)] for i in range(n_answers)])[:, None]
+    return lambda dose: lambda resid: resid + (dose * by_turns).to(resid)
 
 
-def measured(acts, n):
-    """(share on the topic, fluency) of n answers under each of several interventions together."""
-    written = [answer for i, act in enumerate(acts) for answer in answers(act, n, seed=i)]
+def measured(act, n=n_answers):
+    """(share on the topic, fluency) of n answers under an intervention."""
+    written = answers(act, n)
     on = sum(on_topic(answer, words) for answer in written) / len(written)
     return on, mean_fluency(model, written)
 
 
-plain_share, plain_fluency = measured([clamped(feature, 0.0)], 4 * n_answers)
+plain_share, plain_fluency = measured(clamped(feature, 0.0), 4 * n_answers)
 families = {
-    f"feature {feature}, {topic}": lambda dose: [clamped(feature, dose)],
-    "decoder rows of other features": lambda dose: [pushed(row, dose) for row in like],
-    "random directions": lambda dose: [pushed(row, dose) for row in isotropic],
+    f"feature {feature}, {topic}": lambda dose: clamped(feature, dose),
+    "decoder rows of other features": pushed_by_turns(like),
+    "random directions": pushed_by_turns(isotropic),
 }
 shares, costs = {}, {}
 for name, family in families.items():
     shares[name], costs[name] = [plain_share], [0.0]
     for dose in doses[1:]:
-        acts = family(dose)
-        share, fluency = measured(acts, n_answers // len(acts))
+        share, fluency = measured(family(dose))
         shares[name].append(share)
         costs[name].append(None if fluency.nll is None else fluency.nll - plain_fluency.nll)
 plots.found_feature(

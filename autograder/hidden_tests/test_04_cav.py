@@ -869,6 +869,7 @@ def test_p_counts_random_cavs_on_both_sides(student, rng):
     for _ in range(4):
         concept, _ = some_derivatives(rng, 1, 1)
         for derivatives in (concept, -concept):
+            chance[:, :1] = derivatives  # one that lies exactly as far from one half
             _, p = two(student.tcav_test(derivatives, chance))
             assert isinstance(p, torch.Tensor)
             assert p.shape == (1,)
@@ -889,6 +890,11 @@ def test_p_is_corrected_over_the_concepts(student, rng):
         concepts[:, 0] = concepts[:, 0].abs() + 0.1
         concepts[:, 1] = (concepts[:, 1].abs() + 0.1) * even
         chance[:2] = chance[:2].abs() * even[:2, None]
+        # Where the counts of positive texts are odd for one and even for the other, none lies
+        # exactly as far from one half: whether that counts is another test's.
+        for derivatives, odd in ((concepts[:, 2:], 1), (chance, 0)):
+            wrong = (derivatives > 0).sum(0) % 2 != odd
+            derivatives[-1] = torch.where(wrong, -derivatives[-1], derivatives[-1])
         _, p = two(student.tcav_test(concepts, chance))
         expected = ranked(concepts, chance, tests=n_concepts)
         assert isinstance(p, torch.Tensor)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -129,6 +129,10 @@ def some_texts(rng, *, offset, limit=None):
     raise AssertionError("no residuals with clear gaps")
 
 
+def more_than_half(texts):
+    return len(texts.axes) // 2 + 1
+
+
 def wanted(texts, k, limit=None):
     """Indices of the k components of the concept, best first."""
     return np.argsort(-np.abs(texts.apart[:limit]))[:k]
@@ -137,6 +141,21 @@ def wanted(texts, k, limit=None):
 def directions_of(student, texts, k, **options):
     got, separations = two(student.concept_directions(texts.x, texts.labels, k, **options))
     return as_tensor(got, (k, texts.x.shape[1])).numpy(), separations
+
+
+def both_ways(texts):
+    """The same texts with either class as the target: whoever relies on the signs that a
+    decomposition happens to have is wrong about one of them.
+    """
+    return texts, replace(texts, labels=~texts.labels, apart=-texts.apart)
+
+
+def within_classes(texts, k):
+    """The k most telling components of residuals minus the means of their own classes."""
+    exact, mask = texts.x.double().numpy(), texts.labels.numpy()
+    means = [exact[own].mean(0) for own in (mask, ~mask)]
+    axes = np.linalg.eigh(np.cov((exact - np.where(mask[:, None], *means)).T))[1].T
+    return axes[np.argsort(-np.abs(axes @ (means[0] - means[1])))[:k]]
 
 
 def same_span(got, expected):
@@ -152,8 +171,9 @@ def same_span(got, expected):
 def test_components_are_kept_by_how_far_they_separate(student, rng):
     for k in (2, 3):
         texts = some_texts(rng, offset=False)
-        got, _ = directions_of(student, texts, k)
-        assert same_span(got, texts.axes[wanted(texts, k)])
+        for target in both_ways(texts):
+            got, _ = directions_of(student, target, k)
+            assert same_span(got, texts.axes[wanted(texts, k)])
 
 
 @task(
@@ -163,7 +183,12 @@ def test_components_are_kept_by_how_far_they_separate(student, rng):
     "residuals minus the mean over all texts.",
 )
 def test_residuals_are_centred_first(student, rng):
-    texts = some_texts(rng, offset=True)
+    def centring_matters(texts):
+        """Those of residuals that are centred class by class are clearly others."""
+        cosines = np.abs(within_classes(texts, 3) @ texts.axes.T).max(1)
+        return True if cosines.min() < 0.97 else None
+
+    texts, _ = repeat_until(lambda: some_texts(rng, offset=True), centring_matters)
     got, _ = directions_of(student, texts, 3)
     # Lenient about which components are kept: each one given has to be a component.
     cosines = np.abs(got @ texts.axes.T).max(1)
@@ -179,8 +204,7 @@ def test_residuals_are_centred_first(student, rng):
     misconception="Each direction must point from the other class to the target, where labels are True.",
 )
 def test_every_direction_points_to_the_target(student, rng):
-    for _turn in range(3):
-        texts = some_texts(rng, offset=False)
+    for texts in both_ways(some_texts(rng, offset=False)):
         got, _ = directions_of(student, texts, 3)
         exact, mask = texts.x.double().numpy(), texts.labels.numpy()
         along = got @ (exact[mask].mean(0) - exact[~mask].mean(0))
@@ -194,13 +218,24 @@ def test_every_direction_points_to_the_target(student, rng):
     misconception="The separations are positive, in falling order, each that of its own direction.",
 )
 def test_separations_belong_to_their_directions_and_fall(student, rng):
-    texts = some_texts(rng, offset=False)
-    got, separations = directions_of(student, texts, 3)
-    separations = as_tensor(separations, (3,)).numpy()
-    exact, mask = texts.x.double().numpy(), texts.labels.numpy()
-    along = np.abs(got @ (exact[mask].mean(0) - exact[~mask].mean(0)))
-    assert np.allclose(separations, along, rtol=1e-3)
-    assert bool((np.diff(separations) < 0).all())
+    def orders_differ(texts):
+        """Distances in units of the spread do not fall where the distances do."""
+        spread = (texts.x.double().numpy() @ texts.axes.T).std(0)
+        sizes = np.abs(texts.apart)[np.argsort(-np.abs(texts.apart) / spread)][
+            : more_than_half(texts)
+        ]
+        return True if np.diff(sizes).max() > 0.1 * sizes.max() else None
+
+    texts, _ = repeat_until(lambda: some_texts(rng, offset=False), orders_differ)
+    k = more_than_half(texts)  # so many do not all point one way, whichever class is the target
+    for target in both_ways(texts):
+        got, separations = directions_of(student, target, k)
+        separations = as_tensor(separations, (k,)).numpy()
+        exact, mask = target.x.double().numpy(), target.labels.numpy()
+        along = np.abs(got @ (exact[mask].mean(0) - exact[~mask].mean(0)))
+        nothing = CLOSE * float(np.abs(texts.apart).max())
+        assert np.allclose(separations, along, rtol=1e-3, atol=nothing)
+        assert bool((np.diff(separations) < nothing).all())
 
 
 @task(
@@ -445,6 +480,12 @@ def gain_of_signs(program):
     return None if plain is None or signed is None else 1 - signed[0] / plain[0]
 
 
+def met_exactly(program):
+    """The linear program's answer that lifts each direction by γ_j and no more."""
+    rows = tuple(range(len(program.gamma)))
+    return least_sum(program.D, program.W, program.gamma, equal=rows)
+
+
 def amounts_of(result, program):
     """The amounts of an answer that says it is optimal."""
     status, delta = two(result)
@@ -476,7 +517,11 @@ def test_the_cheapest_amounts_reach_every_threshold(student, rng):
         def cheapest(program):
             if (gain_of_signs(program) or 0) > CLOSE:
                 return None  # amounts below 0 are another test's
-            return least_sum(program.D, program.W, program.gamma)
+            least = least_sum(program.D, program.W, program.gamma)
+            exact = met_exactly(program)
+            if least is None or exact is None or exact[0] > (1 + CLOSE) * least[0]:
+                return None  # and so is meeting the rows exactly
+            return least
 
         program, (least, _) = repeat_until(lambda k=k: some_program(rng, k, low=1.0), cheapest)
         delta = amounts_of(
@@ -509,11 +554,17 @@ def bound_matters(program, tightness):
     "missing, or it is on something else.",
 )
 def test_the_length_of_the_sum_is_bounded(student, rng):
-    for _ in range(2):
+    for plenty in (True, False):
         tightness = uniform(rng, 1.08, 1.2)
-        program, (epsilon, least) = repeat_until(
-            lambda: some_program(rng), lambda p, t=tightness: bound_matters(p, t)
-        )
+
+        def fits(program, plenty=plenty, tightness=tightness):
+            # To meet the rows exactly takes a vector as long as γ: once no bound allows that.
+            if plenty and float(program.gamma.norm()) < 1.02 * tightness * program.reach:
+                return None
+            return bound_matters(program, tightness)
+
+        low = -4.0 if plenty else -2.0
+        program, (epsilon, least) = repeat_until(lambda low=low: some_program(rng, low=low), fits)
         delta = amounts_of(
             student.solve_socp(program.D, program.W, program.gamma, epsilon), program
         )
@@ -529,6 +580,8 @@ def test_the_length_of_the_sum_is_bounded(student, rng):
 )
 def test_no_amount_is_negative(student, rng):
     def signed_is_cheaper(program):
+        if met_exactly(program) is None:
+            return None
         return True if (gain_of_signs(program) or 0) > APART else None
 
     program, _ = repeat_until(lambda: some_program(rng, n=16, width=6), signed_is_cheaper)
@@ -655,7 +708,7 @@ def test_rows_in_plenty_make_no_vector_longer(student, rng):
     "the cheapest one, and not of the shortest in all of space.",
 )
 def test_few_features_need_a_longer_vector(student, rng):
-    def telling(program):
+    def telling(program, plenty):
         loose = least_sum(program.D, program.W, program.gamma)
         shortest = by_guessing(program)
         if loose is None or shortest is None:
@@ -666,10 +719,21 @@ def test_few_features_need_a_longer_vector(student, rng):
         others = (cheap, total, program.reach, length**2, loose[0], shortest[1])
         if min(relative(length, other) for other in others) < APART:
             return None
+        if plenty:  # then some row is reached with more than it asks for, and has to be let
+            both = Program(
+                program.D,
+                torch.cat([program.W, -program.W]),
+                torch.cat([program.gamma, -program.gamma]),
+            )
+            exact = by_guessing(both)
+            if exact is not None and math.sqrt(exact[2]) < (1 + APART) * length:
+                return None
         return length
 
-    for _ in range(2):
-        program, length = repeat_until(lambda: few_features(rng), telling)
+    for plenty in (True, False):
+        program, length = repeat_until(
+            lambda: few_features(rng), lambda p, plenty=plenty: telling(p, plenty)
+        )
         got = number(student.smallest_epsilon(program.D, program.W, program.gamma))
         assert relative(got, length) < SOLVED
 

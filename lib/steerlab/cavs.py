@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,10 +23,12 @@ from jaxtyping import Bool, Float
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from transformer_lens.model_bridge import TransformerBridge
 
 from steerlab.hooks import check_hook_names, read_batch
 from steerlab.tokens import Mode, check_texts, encode, pad_left
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
 
 COST = 0.05  # C of the SVM, on inputs of norm √d: chosen on the embedded corpus, held out
 

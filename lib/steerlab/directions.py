@@ -10,17 +10,19 @@ instead of means, have modules of their own, `cavs` and `tcav`; their names are 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformer_lens.model_bridge import TransformerBridge
 
 from steerlab.activations import collect
 from steerlab.cavs import CAVs, fit_cavs, load_cavs, pool, random_cavs, save_cavs
 from steerlab.tcav import TCAVResult, gradients, target_tokens, tcav_scores, tcav_test
 from steerlab.tokens import Mode, check_texts
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
 
 __all__ = [
     "CAVs",

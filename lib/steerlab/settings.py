@@ -10,13 +10,15 @@ import json
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-from transformer_lens.model_bridge import TransformerBridge
+from typing import TYPE_CHECKING
 
 from steerlab.hub import KNOWN
 from steerlab.models import known_name_of, resolve_name
 from steerlab.tiny import CHECKPOINT as TINY_FOLDER
 from steerlab.tokens import Mode
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
 
 DOSES = (-0.8, -0.6, -0.4, -0.2, 0.0, 0.2, 0.4, 0.6, 0.8)
 

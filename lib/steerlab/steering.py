@@ -12,17 +12,19 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from transformer_lens.model_bridge import TransformerBridge
 
 from steerlab.generation import Completion, generate
 from steerlab.hooks import check_hook_names, check_unhooked, read_batch
 from steerlab.positions import Positions, PositionTracker, parse_positions, track_positions
 from steerlab.tokens import Mode, TokenBatch, check_texts, tokenize
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
 
 __all__ = [
     "AddVector",

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformer_lens.model_bridge import TransformerBridge
 
 from steerlab.hooks import check_hook_names, check_unhooked
 from steerlab.tokens import Mode, TokenBatch, check_texts, encode, pad_left
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
 
 
 def target_tokens(model: TransformerBridge, words: Iterable[str]) -> Int[Tensor, " n"]:

@@ -24,7 +24,7 @@ from steerlab.pipeline import (
 )
 from steerlab.pipeline.endpoint import EndpointError, Garbage, detection, marked, name_feature
 from steerlab.pipeline.firings import gather_firings
-from steerlab.pipeline.shards import Rows
+from steerlab.pipeline.shard_files import Rows
 from steerlab.sae import SAE, contexts, evaluate_sae, label_features, load_labels, save_sae
 from steerlab.sae.features import Context
 

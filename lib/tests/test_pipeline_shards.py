@@ -17,9 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from steerlab.activations import collect
 from steerlab.cli import main
-from steerlab.pipeline import PipelineError, Shards, collect_shards, text_source
-from steerlab.pipeline import shards as shards_module
-from steerlab.pipeline.shards import Origin, Rows, write_shard
+from steerlab.pipeline import PipelineError, Shards, collect_shards, shard_files, text_source
+from steerlab.pipeline.shard_files import Origin, Rows, write_shard
 from steerlab.pipeline.stream import Stream
 
 HOOK = "blocks.1.hook_resid_pre"
@@ -195,7 +194,7 @@ def test_no_space_left_is_called_a_full_disk(tmp_path, monkeypatch):
     def no_space(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(shards_module.os, "fsync", no_space)
+    monkeypatch.setattr(shard_files.os, "fsync", no_space)
     rows = Rows(torch.ones(3, 4), *(torch.arange(3) for _ in range(3)))
     with pytest.raises(PipelineError, match="the disk is full"):
         write_shard(tmp_path / "x.parquet", Origin("m", "h", 4, "s", 8, 10), rows, (0, 1))

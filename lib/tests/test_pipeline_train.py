@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import multiprocessing
 import os
@@ -11,10 +12,12 @@ import socket
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import steerlab
 import torch
 import yaml
 from hypothesis import given, settings
@@ -23,12 +26,14 @@ from safetensors.torch import load_file, save_file
 from steerlab.cli import main
 from steerlab.pipeline import PipelineError, TrainConfig, train_shards
 from steerlab.pipeline.config import NAMED, option_kinds, read_yaml
-from steerlab.pipeline.shards import Origin, Rows, Shards, write_shard
+from steerlab.pipeline.shard_files import Origin, Rows, write_shard
+from steerlab.pipeline.shards import Shards
 from steerlab.sae import Recipe, load_sae
 from steerlab.sae.dictionary import Dictionary
 from steerlab.sae.training import Trainer
 
 D = 12
+LIBRARY = Path(steerlab.__file__).parent
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +69,33 @@ def same(one, other):
 
 def losses(folder):
     return [json.loads(line)["loss"] for line in (folder / "history.jsonl").open()]
+
+
+def imported_with(module):
+    """The modules that importing one brings along, as far as the library's own files say."""
+    seen, waiting = set(), [module]
+    while waiting:
+        name = waiting.pop()
+        path = LIBRARY.joinpath(*name.split(".")[1:])
+        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        if name in seen or (name.startswith("steerlab") and not path.exists()):
+            continue  # known, or the name of a function
+        seen.add(name)
+        waiting += [name.rpartition(".")[0]] if "." in name else []
+        for node in ast.parse(path.read_text()).body if name.startswith("steerlab") else ():
+            if isinstance(node, ast.Import):
+                waiting += [each.name for each in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                waiting += [node.module, *(f"{node.module}.{each.name}" for each in node.names)]
+    return seen
+
+
+def test_a_process_that_trains_starts_without_a_language_model():
+    """transformer_lens takes longer to import than all else together, in each process anew."""
+    brought = imported_with("steerlab.pipeline.runs")
+    assert {"torch", "steerlab.sae.training", "steerlab.activations"} <= brought
+    assert not {"transformer_lens", "transformers"} & brought
+    assert {"transformer_lens", "transformers"} <= imported_with("steerlab.models")
 
 
 # ---------------------------------------------------------------- a run

@@ -7,16 +7,15 @@ from typing import Any
 
 import torch
 
-from steerlab.checks.diagnosis import RESID_PRE, CheckFailed, check_of, expect, expect_tensor, same
-
-
-def _pair(value: Any, dims: str) -> tuple[Any, Any]:
-    """The two parts of a result, or a diagnosis."""
-    expect(value is not None, "it returns None. Is the `return` missing?")
-    if not isinstance(value, tuple | list) or len(value) != 2:
-        raise CheckFailed(f"return two things, ({dims}); it returns a {type(value).__name__}.")
-    return value[0], value[1]
-
+from steerlab.checks.diagnosis import (
+    RESID_PRE,
+    CheckFailed,
+    check_of,
+    expect,
+    expect_pair,
+    expect_tensor,
+    same,
+)
 
 # -------------------------------------------------------------------------------- masked_mean
 
@@ -38,7 +37,7 @@ def check_masked_mean(function: Callable[..., Any]) -> str:
     dims = "means, kept"
 
     def mean_of_one(resid: torch.Tensor, mask: torch.Tensor, skip: int) -> float:
-        means, kept = _pair(function(resid, mask, skip), dims)
+        means, kept = expect_pair(function(resid, mask, skip), dims)
         means = expect_tensor(means, (1, 2), "n_kept, d_model")
         kept = expect_tensor(kept, (1,), "batch")
         expect(kept.dtype == torch.bool, f"kept has dtype {kept.dtype}; it should be torch.bool.")
@@ -91,7 +90,7 @@ def check_masked_mean(function: Callable[..., Any]) -> str:
     )
     diagnose(got, 6.0, "padding on the left", {})
 
-    means, kept = _pair(function(left, left_mask, 4), dims)
+    means, kept = expect_pair(function(left, left_mask, 4), dims)
     expect(isinstance(means, torch.Tensor), "means should be a tensor.")
     expect(
         means.numel() == 0 or not means.isnan().any(),
@@ -104,7 +103,7 @@ def check_masked_mean(function: Callable[..., Any]) -> str:
         f"{torch.as_tensor(kept).tolist()}.",
     )
     dirty = torch.where(right_mask[..., None].bool(), right, torch.tensor(torch.nan))
-    means, _ = _pair(function(dirty, right_mask, 2), dims)
+    means, _ = expect_pair(function(dirty, right_mask, 2), dims)
     expect(
         not means.isnan().any(),
         "NaN under padding reaches the mean. Multiplying by 0 does not remove it, since 0 · NaN is "
@@ -181,7 +180,7 @@ def _three_classes() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 def check_fit_cavs(function: Callable[..., Any]) -> str:
     """Diagnose `fit_cavs(inputs, labels, train, cost)` on three classes that are easily told."""
     inputs, labels, train = _three_classes()
-    cavs, accuracy = _pair(function(inputs, labels, train, 0.05), "cavs, accuracy")
+    cavs, accuracy = expect_pair(function(inputs, labels, train, 0.05), "cavs, accuracy")
     cavs = expect_tensor(cavs, (3, 6), "class, d_model").double()
     for c in range(3):
         mine = inputs[labels == c].mean(dim=0).double()
@@ -205,7 +204,7 @@ def check_fit_cavs(function: Callable[..., Any]) -> str:
 
     # The held-out rows are given wrong labels: nothing of them may be learned.
     swapped = torch.where(train, labels, (labels + 1) % 3)
-    other, wrong = _pair(function(inputs, swapped, train, 0.05), "cavs, accuracy")
+    other, wrong = expect_pair(function(inputs, swapped, train, 0.05), "cavs, accuracy")
     other = expect_tensor(other, (3, 6), "class, d_model").double()
     expect(
         bool((torch.cosine_similarity(cavs, other, dim=1) > 0.99).all()),
@@ -218,7 +217,9 @@ def check_fit_cavs(function: Callable[..., Any]) -> str:
         "the rows where train is False.",
     )
     expect(float(wrong) < 0.01, "give each row one class, that of the largest margin.")
-    both, _ = _pair(function(inputs[labels < 2], labels[labels < 2], train[labels < 2], 0.05), "")
+    both, _ = expect_pair(
+        function(inputs[labels < 2], labels[labels < 2], train[labels < 2], 0.05), ""
+    )
     expect_tensor(both, (2, 6), "class, d_model")
     return "one unit normal a class, from training rows alone, judged on the others."
 
@@ -449,7 +450,7 @@ def check_tcav_test(function: Callable[..., Any]) -> str:
     # 9 random CAVs score 1, none scores 0, the others score one half.
     chance = torch.tensor([1.0, 1.0, -1.0, -1.0])[:, None].repeat(1, 99)
     chance[:, :9] = 1.0
-    scores, p = _pair(function(sensitivity, chance), "scores, p")
+    scores, p = expect_pair(function(sensitivity, chance), "scores, p")
     scores = expect_tensor(scores, (3,), "concept").double()
     expect(
         float(scores[2]) != -24.25 and float(scores[2]) > 0,

@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from steerlab.checks.diagnosis import CheckFailed, check_of, expect, expect_tensor, same
+from steerlab.checks.diagnosis import (
+    CheckFailed,
+    check_of,
+    expect,
+    expect_pair,
+    expect_tensor,
+    same,
+)
 
 Weights = dict[str, Tensor]
 
@@ -251,9 +258,7 @@ def check_find_feature(function: Callable[..., Any]) -> str:
         [[3.0, 1.0, 5.0, 0.0], [0.0, 1.0, 5.0, 0.0], [0.0, 1.0, 5.0, 0.0],
          [0.0, 1.0, 0.0, 1.0], [0.0, 1.0, 0.0, 1.0], [2.0, 1.0, 0.0, 1.0]]
     )  # fmt: skip
-    got = function(choose, labels, judge, labels)
-    expect(got is not None, "it returns None. Is the `return` missing?")
-    expect(isinstance(got, tuple | list) and len(got) == 2, "return two things: feature, AUROC.")
+    got = expect_pair(function(choose, labels, judge, labels), "feature, AUROC")
     feature, area = int(got[0]), float(got[1])
     expect(
         feature != 2,

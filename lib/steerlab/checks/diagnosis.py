@@ -72,6 +72,15 @@ def expect_tensor(value: object, shape: Sequence[int], dims: str) -> torch.Tenso
     return value
 
 
+def expect_pair(value: object, names: str) -> tuple[Any, Any]:
+    """The two parts of a result, or a diagnosis; `names` says what they are."""
+    expect(value is not None, "it returns None. Is the `return` missing?")
+    if not isinstance(value, tuple | list):
+        raise CheckFailed(f"return two things, ({names}); it returns a {type(value).__name__}.")
+    expect(len(value) == 2, f"return two things, ({names}); it returns {len(value)}.")
+    return value[0], value[1]
+
+
 def same(a: torch.Tensor, b: torch.Tensor, tolerance: float = 1e-3) -> bool:
     """Equal up to rounding, relative to the larger of the two."""
     a, b = a.detach().double().cpu(), b.detach().double().cpu()

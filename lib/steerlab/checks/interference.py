@@ -9,15 +9,7 @@ from typing import Any
 
 import torch
 
-from steerlab.checks.diagnosis import CheckFailed, check_of, expect, expect_tensor
-
-
-def _pair(value: Any, names: str) -> tuple[Any, Any]:
-    """The two parts of a result, or a diagnosis."""
-    expect(value is not None, "it returns None. Is the `return` missing?")
-    if not isinstance(value, tuple | list) or len(value) != 2:
-        raise CheckFailed(f"return two things, ({names}); it returns a {type(value).__name__}.")
-    return value[0], value[1]
+from steerlab.checks.diagnosis import CheckFailed, check_of, expect, expect_pair, expect_tensor
 
 
 def _number(value: Any, what: str) -> float:
@@ -41,7 +33,7 @@ def check_math_margin(function: Callable[..., Any]) -> str:
     def both(logits: list[float], dtype: torch.dtype = torch.float32) -> tuple[float, float]:
         given = torch.tensor([logits, logits], dtype=dtype)
         before = given.clone()
-        margin, odds = _pair(function(given, is_math, is_token), "margin, log-odds")
+        margin, odds = expect_pair(function(given, is_math, is_token), "margin, log-odds")
         expect(torch.equal(given, before), "your function changes `logits` in place.")
         expect_tensor(margin, (2,), "prompt")
         expect_tensor(odds, (2,), "prompt")
@@ -97,7 +89,9 @@ def check_candidate_features(function: Callable[..., Any]) -> str:
     activity[:, 4] = 60.0  # always on, everywhere
     activity[prompt == 5, 5] = 80.0
     activity[prompt == 4, 6] = 2.0
-    code, math = _pair(function(activity, prompt, is_code, chooses, 2), "for code, for mathematics")
+    code, math = expect_pair(
+        function(activity, prompt, is_code, chooses, 2), "for code, for mathematics"
+    )
     code = expect_tensor(code, (2,), "k").tolist()
     math = expect_tensor(math, (2,), "k").tolist()
     expect(
@@ -142,7 +136,7 @@ def check_sweep(function: Callable[..., Any]) -> str:
         )
 
     direction, alphas = torch.tensor([3.0, 0.0, 0.0, 0.0]), [-1.0, 0.0, 2.0]
-    found = _pair(function(measure, direction, draw, 5, alphas, 10.0), "observed, controls")
+    found = expect_pair(function(measure, direction, draw, 5, alphas, 10.0), "observed, controls")
     observed = expect_tensor(found[0], (3,), "alpha").tolist()
     controls = expect_tensor(found[1], (5, 3), "n, alpha")
     expect(
@@ -214,7 +208,7 @@ def check_bootstrap_interval(function: Callable[..., Any]) -> str:
     """Diagnose `bootstrap_interval(values, prompt, level, n_resamples, seed)` on twenty prompts."""
 
     def interval(values: torch.Tensor, prompt: torch.Tensor, level: float = 0.9, seed: int = 0):
-        low, high = _pair(function(values, prompt, level, 2000, seed), "low, high")
+        low, high = expect_pair(function(values, prompt, level, 2000, seed), "low, high")
         return _number(low, "low"), _number(high, "high")
 
     values, prompt = torch.arange(20.0), torch.arange(20)

@@ -9,7 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from steerlab.checks.diagnosis import CheckFailed, check_of, expect, expect_tensor, same
+from steerlab.checks.diagnosis import (
+    CheckFailed,
+    check_of,
+    expect,
+    expect_pair,
+    expect_tensor,
+    same,
+)
 
 SOLVED = 1e-2  # a general solver's answer, relative: far below what any mistake changes
 
@@ -41,12 +48,7 @@ def _texts() -> tuple[Tensor, Tensor]:
 def check_concept_directions(function: Callable[..., Any]) -> str:
     """Diagnose `concept_directions(x, labels, k, n_components)` on eight residuals of width 4."""
     x, labels = _texts()
-    got = function(x, labels, 2)
-    expect(got is not None, "it returns None. Is the `return` missing?")
-    expect(
-        isinstance(got, tuple | list) and len(got) == 2,
-        "return two things: the directions and their separations.",
-    )
+    got = expect_pair(function(x, labels, 2), "directions, separations")
     directions = expect_tensor(got[0], (2, 4), "k, d_model")
     separations = expect_tensor(got[1], (2,), "k")
     lengths = directions.norm(dim=1)
@@ -130,11 +132,12 @@ def check_missing(function: Callable[..., Any]) -> str:
 
 def _expect_answer(got: Any, n: int, what: str) -> tuple[str, Tensor | None]:
     """(status, amounts or None), or a diagnosis."""
-    expect(got is not None, "it returns None. Is the `return` missing?")
-    if not isinstance(got, tuple | list) or len(got) != 2 or not isinstance(got[0], str):
-        raise CheckFailed("return two things: the status and the amounts (or None).")
-    status, amounts = got
+    status, amounts = expect_pair(got, "status, amounts or None")
     known = ("already_satisfied", "optimal", "infeasible")
+    expect(
+        isinstance(status, str),
+        f"what comes first is a {type(status).__name__}; it should be the status.",
+    )
     expect(status in known, f"{status!r} is no status; there are {', '.join(map(repr, known))}.")
     if amounts is None:
         expect(status == "infeasible", f"the status is {status!r}, but there are no amounts.")
@@ -315,13 +318,15 @@ def check_steering_vector(function: Callable[..., Any]) -> str:
     """Diagnose `steering_vector(D, norms, delta)` on three features of width 3."""
     norms = torch.tensor([2.0, 8.0, 0.5])
     delta = torch.tensor([3.0, 4.0, 1e-6])
-    got = function(_ROWS, norms, delta)
-    expect(got is not None, "it returns None. Is the `return` missing?")
-    expect(
-        isinstance(got, tuple | list) and len(got) == 2 and isinstance(got[1], dict),
-        "return two things: the vector, and a dictionary {feature: activation}.",
+    given, features = expect_pair(
+        function(_ROWS, norms, delta), "vector, dictionary {feature: activation}"
     )
-    vector, features = expect_tensor(got[0], (3,), "d_model"), got[1]
+    vector = expect_tensor(given, (3,), "d_model")
+    expect(
+        isinstance(features, dict),
+        f"what comes second is a {type(features).__name__}; a dictionary {{feature: activation}} "
+        "should.",
+    )
     expected = torch.tensor([3.52, -2.04, 0.0])
     weighed = (delta * norms) @ _ROWS
     expect(

@@ -10,7 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from steerlab.checks.diagnosis import CheckFailed, check_of, expect, expect_tensor, same
+from steerlab.checks.diagnosis import (
+    CheckFailed,
+    check_of,
+    expect,
+    expect_pair,
+    expect_tensor,
+    same,
+)
 from steerlab.checks.inside import gradients, shared_memory
 
 NAMES = ("W_enc", "b_enc", "W_dec", "b_dec")
@@ -85,12 +92,7 @@ def check_forward(function: Callable[..., Any]) -> str:
         "b_dec": torch.tensor([1.0, 2.0]),
     }
     x = torch.tensor([[2.0, 4.0], [0.0, 1.0]])
-    result = function(sae, x)
-    expect(result is not None, "it returns None. Is the `return` missing?")
-    expect(
-        isinstance(result, tuple | list) and len(result) == 2,
-        "return two tensors: the code and the reconstruction.",
-    )
+    result = expect_pair(function(sae, x), "code, reconstruction")
     first = result[0]
     expect(
         not (isinstance(first, Tensor) and first.shape == x.shape),

@@ -10,11 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from transformer_lens.model_bridge import TransformerBridge
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
 
 _SIGNS = "×÷±∓√∑∏∫∬∮∂∇∞≤≥≠≈≡∝∈∉∋⊂⊆⊃⊇∪∩∅∀∃∄⇔⟺∴∵ℝℕℤℚℂ⊕⊗⊥∥∠"
 # One or more of these and nothing else, white space around it aside. A backslash and one letter

@@ -6,11 +6,10 @@ A record holds the aggregates of one `steerlab evaluate`, the command and the da
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
-from steerlab.tiny import INTERFERENCE
+from steerlab.tiny import INTERFERENCE, read_record
 
 
 @dataclass(frozen=True)
@@ -32,10 +31,10 @@ def load_recorded_sweep(name: str = "tiny") -> RecordedSweep | None:
     """The interference sweep that ships with a model; None for a model that ships none."""
     if name != "tiny":
         return None
-    found = json.loads(INTERFERENCE.read_text(encoding="utf-8"))
+    found, made = read_record(INTERFERENCE)
     return RecordedSweep(
         found["name"],
         found["metrics"],
         n=f"{found['n_prompts']} prompts",
-        made=f"shipped, made by `{found['command']}` on {found['date']}",
+        made=made,
     )

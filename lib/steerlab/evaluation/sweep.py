@@ -19,13 +19,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
-from transformer_lens.model_bridge import TransformerBridge
 
 from steerlab.data.prompts import Prompt
 from steerlab.evaluation.margins import MathTokens, kl_divergence, math_margin, math_tokens
@@ -46,6 +45,9 @@ from steerlab.hooks import check_unhooked
 from steerlab.positions import begin_prompt
 from steerlab.steering import steer
 from steerlab.tokens import tokenize
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
 
 Record = dict[str, Any]
 # Called while the model is steered, it gives what is left to do when it no longer is.

@@ -14,12 +14,11 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformer_lens.model_bridge import TransformerBridge
 
 from steerlab.activations import collect
 from steerlab.data.prompts import Prompt, interference_prompts
@@ -30,6 +29,9 @@ from steerlab.sae.model import SAE
 from steerlab.settings import course_settings
 from steerlab.steering import AddVector, Intervention, residual_norm
 from steerlab.tokens import Mode, encode
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
 
 ALPHAS = (-1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 1.0)
 FAMILIES = ("isotropic", "decoder-row", "shuffled-label")

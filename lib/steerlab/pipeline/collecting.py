@@ -13,24 +13,26 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from transformer_lens.model_bridge import TransformerBridge
 
 from steerlab.hooks import check_hook_names, read_batch
 from steerlab.pipeline.errors import PipelineError
-from steerlab.pipeline.shards import (
+from steerlab.pipeline.shard_files import (
     Origin,
     Rows,
     ShardInfo,
-    Shards,
     open_shard,
     read_info,
     write_shard,
 )
+from steerlab.pipeline.shards import Shards
 from steerlab.pipeline.sources import Text, TextSource, text_source
 from steerlab.tokens import encode, pad_left
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
 
 CHUNK = 128  # texts that are read together: sorted by length, so that batches hold little padding
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
-
-from transformer_lens.model_bridge import TransformerBridge
+from typing import TYPE_CHECKING, Literal
 
 from steerlab.evaluation import Fluency, mean_fluency
 from steerlab.generation import Completion, generate
@@ -18,6 +16,9 @@ from steerlab.sae.model import SAE
 from steerlab.sae.scores import check_fits
 from steerlab.settings import course_settings
 from steerlab.steering import AddVector, Intervention, coefficient_at, dose_of, steer
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
 
 How = Literal["clamp", "add"]
 

@@ -15,11 +15,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from transformer_lens.model_bridge import TransformerBridge
 
 from steerlab.hub import ModelUnavailable, first_line
 from steerlab.sae.files import build_sae, read_sae, read_tensors
@@ -27,6 +26,10 @@ from steerlab.sae.labels import FeatureLabels
 from steerlab.sae.model import SAE
 from steerlab.sae.scores import check_reconstruction
 from steerlab.tiny import SAES as TINY_SAES
+from steerlab.tiny import read_record
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
 
 TINY = ("jumprelu", "topk", "relu", "relu_dense")
 
@@ -141,7 +144,7 @@ def load_frontier(name: str = "tiny") -> Frontier | None:
     """The recorded trainings that ship with a model; None for a model that ships none."""
     if name != "tiny":
         return None
-    found = json.loads((TINY_SAES / "frontier.json").read_text(encoding="utf-8"))
+    found, made = read_record(TINY_SAES / "frontier.json")
     points: dict[str, list[dict[str, float]]] = {}
     for point in found["points"]:
         kind = point.pop("kind")
@@ -151,7 +154,7 @@ def load_frontier(name: str = "tiny") -> Frontier | None:
     return Frontier(
         points,
         n=f"{found['held_out_tokens']:,} tokens, {found['loss_documents']} texts a point",
-        made=f"shipped, made by `{found['command']}` on {found['date']}",
+        made=made,
     )
 
 
@@ -176,7 +179,7 @@ def load_scaling(name: str = "tiny") -> Scaling | None:
     """The recorded trainings of many sizes that ship with a model; None for one that ships none."""
     if name != "tiny":
         return None
-    found = json.loads((TINY_SAES / "scaling.json").read_text(encoding="utf-8"))
+    found, made = read_record(TINY_SAES / "scaling.json")
     points: dict[str, list[dict[str, float]]] = {}
     for point in sorted(found["points"], key=lambda point: point["d_sae"]):
         points.setdefault(point.pop("kind"), []).append(point)
@@ -187,7 +190,7 @@ def load_scaling(name: str = "tiny") -> Scaling | None:
         sparsity=found["sparsity"],
         steps=found["steps"],
         n=f"{tokens:,} held-out tokens a point",
-        made=f"shipped, made by `{found['command']}` on {found['date']}",
+        made=made,
     )
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformer_lens.model_bridge import TransformerBridge
 
 from steerlab.activations import collect
 from steerlab.generation import token_nll
@@ -21,6 +21,9 @@ from steerlab.hooks import check_hook_names, check_unhooked
 from steerlab.sae.model import SAE, check_residuals
 from steerlab.steering import Intervention, steer
 from steerlab.tokens import check_texts, tokenize
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
 
 CHUNK = 4096  # tokens encoded at a time: a whole corpus's code would not fit into memory
 

@@ -10,12 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformer_lens.model_bridge import TransformerBridge
 
 from steerlab.data.contrasts import Contrast
 from steerlab.evaluation import Fluency, concept_score, mean_fluency, usable
@@ -26,6 +25,9 @@ from steerlab.sparse.methods import Methods, SteeringMethod, SteeringVector
 from steerlab.sparse.subspace import ConceptSubspace, Pooling
 from steerlab.steering import residual_norm, steer
 from steerlab.tokens import Mode, check_texts, pad_left, tokenize
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
 
 Judge = Callable[[Sequence[Completion]], float | None]
 

@@ -15,11 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformer_lens.model_bridge import TransformerBridge
 
 from steerlab.activations import collect
 from steerlab.data.contrasts import Contrast
@@ -31,6 +31,9 @@ from steerlab.sparse.answers import SparseAnswer
 from steerlab.sparse.solver import SparseSolver
 from steerlab.sparse.subspace import ConceptSubspace, Pooling, concept_subspace
 from steerlab.tokens import Mode
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
 
 METHODS = (
     "none", "random", "class means", "pairs", "persona", "single feature", "top-k features",

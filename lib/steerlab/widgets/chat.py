@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
-
-from transformer_lens.model_bridge import TransformerBridge
+from typing import TYPE_CHECKING, Literal
 
 from steerlab.generation import Completion
 from steerlab.tokens import chat_text, encode
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
 
 Side = Literal["unsteered", "steered"]
 Turns = list[dict[str, str]]

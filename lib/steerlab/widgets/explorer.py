@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
-from transformer_lens.model_bridge import TransformerBridge
 
 from steerlab.cavs import CAVs
 from steerlab.evaluation import Fluency
@@ -25,6 +24,9 @@ from steerlab.widgets.methods import ClampMaker, Method, MethodLike, Ruler, as_m
 from steerlab.widgets.picker import Picker
 from steerlab.widgets.reproduce import Shown, reproducing_cell
 from steerlab.widgets.sources import Concepts, Features
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
 
 
 def _shows_errors(callback: Callable[[Any], None]) -> Callable[..., None]:

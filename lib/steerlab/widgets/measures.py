@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-
-from transformer_lens.model_bridge import TransformerBridge
+from typing import TYPE_CHECKING
 
 from steerlab.evaluation import Fluency, concept_score, fluency
 from steerlab.generation import Completion
 from steerlab.tokens import Mode
 from steerlab.widgets import render
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
 
 Written = str | Completion
 

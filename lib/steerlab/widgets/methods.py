@@ -10,10 +10,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
-from transformer_lens.model_bridge import TransformerBridge
 
 from steerlab.generation import Completion
 from steerlab.sae.clamp import ClampFeatures
@@ -27,6 +26,9 @@ from steerlab.steering import (
     dose_of,
 )
 from steerlab.widgets.code import Cell
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
 
 InterventionMaker = Callable[[float], Mapping[str, Intervention]]
 TextFunction = Callable[[str, float], "str | Completion"]
