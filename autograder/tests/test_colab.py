@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import hashlib
 import json
 import re
@@ -11,6 +12,7 @@ import nbformat
 import pytest
 from autograder.build import BADGE
 from autograder.course import load_course
+from autograder.intake import clean_notebook
 from autograder.publish import readme
 from colab_packages import (
     LIBRARY,
@@ -26,6 +28,8 @@ from colab_packages import (
 from packaging.requirements import Requirement
 from steerlab.handin import check_notebook
 from steerlab.hub import KNOWN
+
+from autograder import cells
 
 COURSE = load_course()
 IDS = list(COURSE.assignments)
@@ -238,3 +242,21 @@ def test_a_model_that_a_form_picked_is_noted_and_no_problem(tmp_path):
     found = check_notebook(path)
     assert not [finding for finding in found if finding.level == "problem"]
     assert any("gives the embedded model" in finding.message for finding in found)
+
+
+@pytest.mark.parametrize("assignment", [each for each in IDS if not each.startswith("07")])
+def test_whoever_turned_the_knobs_on_colab_is_graded_as_if_nobody_had(assignment):
+    """Without ids and tags, a form with other values is still taken for what it is: no own code."""
+    release = nbformat.read(COURSE.release_notebook(assignment), as_version=4)
+    turned = through_colab(copy.deepcopy(release))
+    for cell in turned.cells:
+        if cell.cell_type == "code" and cell.source.startswith("#@title "):
+            cell.source = re.sub(r"= -?[\d.]+(  #@param)", r"= 1\1", cell.source)
+            cell.source = re.sub(r'= ".*?"(  #@param)', r'= "haiku"\1', cell.source)
+    assert turned != release
+    clean = clean_notebook(turned, assignment, release).notebook
+    roles = [cells.role(cell) for cell in clean.cells]
+    assert cells.ADDED not in roles
+    assert roles.count(cells.EXPLORE) == sum(
+        "explore" in cell.metadata.get("tags", []) for cell in release.cells
+    )

@@ -158,6 +158,7 @@ def test_a_container_without_these_options_is_told_them(said):
     assert f"`{CONTAINER_OPTIONS}`" in explain(said)
 
 
+@pytest.mark.check
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a container with capabilities")
 def test_a_container_with_these_options_gives_the_full_level():
     code = """
