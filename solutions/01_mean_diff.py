@@ -71,7 +71,7 @@
 # Nothing else in the notebook changes with it.
 
 # %%
-MODEL = "tiny"
+MODEL = "tiny"  # @param ["tiny", "gpt2", "gemma-2-2b", "gemma-2-2b-it", "qwen3-4b", "olmo-2-7b"] {allow-input: true}
 
 # %%
 import re
@@ -931,6 +931,19 @@ SteeringExplorer(
     words_for=words_for,
     words_against=words_against,
 )
+
+# %% [markdown]
+# The same with one knob more, as a form on Colab (elsewhere: change the values, run the cell again).
+# Push the prompt alone, or only what the model writes itself. Which of the two carries the mood?
+
+# %% tags=["explore"]
+# @title Your prompt, your dose, your positions
+my_prompt = "The food at the new restaurant was"  # @param {type: "string"}
+my_dose = 0.4  # @param {type: "slider", min: -1, max: 1, step: 0.05}
+my_positions = "generated"  # @param ["all", "prompt", "generated"]
+
+my_coefficient = coefficient_for(vectors, my_dose, one_layer)
+print(steered_text(as_read(my_prompt), vectors, my_coefficient, one_layer, my_positions))
 
 # %% [markdown]
 # ## Part 7 · What could be wrong with this result?

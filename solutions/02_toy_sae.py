@@ -68,7 +68,7 @@
 # anywhere; on a GPU, `"gpt2"` and others work too.
 
 # %%
-MODEL = "tiny"
+MODEL = "tiny"  # @param ["tiny", "gpt2", "gemma-2-2b", "gemma-2-2b-it", "qwen3-4b", "olmo-2-7b"] {allow-input: true}
 
 # %%
 import math
@@ -695,6 +695,20 @@ print(f"n = {len(fresh_x):,} vectors that were not trained on, computed now")
 # %% [markdown]
 # Read the two rows. Training has pressed L0 from half of all latents down to about the number of
 # directions that are really present. It is not zero error, and Part 9 says where the rest comes from.
+#
+# Turn the two knobs: the price of an active latent (λ; it was 2), and how many latents there are (48
+# directions were planted). The cell is a form on Colab; elsewhere change the values and run it again.
+# What does a price near 0 do to L0, and a price of 10 to FVU?
+
+# %% tags=["explore"]
+# @title Your price, your size
+my_price = 0.5  # @param {type: "slider", min: 0, max: 10, step: 0.25}
+my_latents = 48  # @param {type: "slider", min: 8, max: 192, step: 8}
+
+my_sae = random_sae(my_latents, width, seed=1)
+my_sae = train_with(my_sae, toy, **{**toy_recipe, "sparsity": my_price})
+print(HEAD)
+print(as_row(f"λ = {my_price}, {my_latents} latents", scores_of(my_sae, fresh_x)))
 
 # %% [markdown]
 # ## Part 6 · A language model

@@ -65,7 +65,7 @@
 # install steerlab
 
 # %%
-MODEL = "tiny"
+MODEL = "tiny"  # @param ["tiny", "gpt2", "gemma-2-2b", "gemma-2-2b-it", "qwen3-4b", "olmo-2-7b"] {allow-input: true}
 
 # %%
 import time
@@ -1003,6 +1003,27 @@ SteeringExplorer(
     settings=replace(settings, prompts=(prompt, *settings.prompts)),
     temperature=1.0,
 )
+
+# %% [markdown]
+# And two features at once, which the widget cannot do; a form on Colab, elsewhere change the values and
+# run the cell again. Do two topics share a haiku, or does one drive the other out?
+
+# %% tags=["explore"]
+# @title Two features, each at a share of its reference
+first_topic = "ocean"  # @param {type: "string"}
+first_share = 0.5  # @param {type: "slider", min: -1, max: 2, step: 0.05}
+second_topic = "music"  # @param {type: "string"}
+second_share = 0.5  # @param {type: "slider", min: -1, max: 2, step: 0.05}
+my_seed = 0  # @param {type: "integer"}
+
+my_values = {}
+for name, share in ((first_topic, first_share), (second_topic, second_share)):
+    if name in of_topic:
+        my_values[of_topic[name]] = share * references[of_topic[name]]
+    else:
+        print(f"no feature for {name!r}; there are {', '.join(of_topic)}")
+if my_values:
+    print(f"dose {dose_at(my_values):.2f}:\n{haiku(my_values, my_seed).strip()}")
 
 # %% [markdown]
 # ## Part 7 · What could be wrong with this result?

@@ -68,7 +68,7 @@
 # posts from twenty discussion groups as their texts. Nothing else in the notebook changes with it.
 
 # %%
-MODEL = "tiny"
+MODEL = "tiny"  # @param ["tiny", "gpt2", "gemma-2-2b", "gemma-2-2b-it", "qwen3-4b", "olmo-2-7b"] {allow-input: true}
 
 # %%
 import torch
@@ -698,6 +698,21 @@ SteeringExplorer(
     settings=replace(settings, prompts=(prompt,)),
     temperature=1.0,
 )
+
+# %% [markdown]
+# Two topics in one push: half of one CAV and half of another, at the dose that you set (a form on Colab;
+# elsewhere change the values and run the cell again). Is the text about both?
+
+# %% tags=["explore"]
+# @title Between two topics
+first_topic = 0  # @param {type: "slider", min: 0, max: 11, step: 1}
+second_topic = 1  # @param {type: "slider", min: 0, max: 11, step: 1}
+my_dose = 0.5  # @param {type: "slider", min: -1, max: 1, step: 0.05}
+
+mixture = cavs[first_topic] + cavs[second_topic]
+print(f"{topics[first_topic]} and {topics[second_topic]}, dose {my_dose:+.2f}")
+for my_text in written([cav_intervention(mixture, my_dose, stream_norm)], 3)[0]:
+    print(repr(my_text.text))
 
 # %% [markdown]
 # ## Part 6 · Three directions for one concept

@@ -62,7 +62,7 @@
 # install steerlab
 
 # %%
-MODEL = "tiny"
+MODEL = "tiny"  # @param ["tiny", "gpt2", "gemma-2-2b", "gemma-2-2b-it", "qwen3-4b", "olmo-2-7b"] {allow-input: true}
 
 # %%
 import time
@@ -586,6 +586,26 @@ if active_prediction.filled:
 # So who made the answer sparse? Not the dictionary, and not the minimised sum alone: the sum is
 # minimised at the left end, too. **It is sparse because we asked for few things and left it room.** "Our
 # solution uses only three features" says more about $k$ and $\varepsilon$ than about the model.
+#
+# Ask for something of your own: which prompt, how much freedom, and how far (2: as far again as the mean
+# of positive texts). The cell is a form on Colab; elsewhere change the values and run it again.
+
+# %% tags=["explore"]
+# @title Your ε, your distance
+my_prompt = 0  # @param {type: "slider", min: 0, max: 3, step: 1}
+my_slack = 1.1  # @param {type: "slider", min: 0.9, max: 4, step: 0.05}
+my_distance = 1.0  # @param {type: "slider", min: 0.25, max: 3, step: 0.25}
+
+my_row = my_distance * gamma[my_prompt]
+my_status, my_delta = solve_socp(D, directions, my_row, my_slack * reach(my_row))
+if my_delta is None:
+    print(f"{my_status}: nothing among all mixtures of {len(D)} features does it")
+else:
+    print(
+        f"{my_status}: {n_active(my_delta)} features, {float(my_delta.sum()):.2f} in sum; the largest:"
+    )
+    for i in my_delta.argsort(descending=True)[: min(6, n_active(my_delta))].tolist():
+        print(f"  {float(my_delta[i]):6.2f}  {label_of(i)}")
 
 # %% [markdown]
 # ### What could be wrong with this result?

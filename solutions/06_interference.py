@@ -65,7 +65,7 @@
 # it.
 
 # %%
-MODEL = "tiny"
+MODEL = "tiny"  # @param ["tiny", "gpt2", "gemma-2-2b", "gemma-2-2b-it", "qwen3-4b", "olmo-2-7b"] {allow-input: true}
 
 # %%
 import ast
@@ -564,6 +564,22 @@ choices |= {f"one {name} control": pushed(draw(1)[0]) for name, draw in families
 SteeringExplorer(
     model, choices, settings=replace(settings, prompts=tuple(mixed[:4]), doses=tuple(alphas))
 )
+
+# %% [markdown]
+# The margin itself, at a dose that the sweep left out (a form on Colab; elsewhere change the values and
+# run the cell again). Another control is another draw: how far apart are two of the same family?
+
+# %% tags=["explore"]
+# @title One dose, one family, a few draws
+my_dose = 0.75  # @param {type: "slider", min: -1, max: 1, step: 0.05}
+my_family = "isotropic"  # @param ["isotropic", "decoder-row", "shuffled-label"]
+my_draws = 3  # @param {type: "slider", min: 1, max: 10, step: 1}
+
+my_vectors = {f"feature {feature}": row}
+my_vectors |= {f"{my_family} {i + 1}": v for i, v in enumerate(families[my_family](my_draws))}
+for name, my_vector in my_vectors.items():
+    moved = mean_margin(my_dose * stream_norm * my_vector / my_vector.norm()) - base
+    print(f"{name:20} dose {my_dose:+.2f}: margin {moved:+.2f}")
 
 # %% [markdown]
 # ## Part 5 · How sure are you?

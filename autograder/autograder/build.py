@@ -47,10 +47,12 @@ INSTALL = """\
 import importlib.util
 
 if importlib.util.find_spec("steerlab") is None:
-    %pip install -q "steerlab @ git+https://github.com/{repository}@{release}#subdirectory=lib"
+    %pip install -q "steerlab[pretrained] @ git+https://github.com/{repository}@{release}#subdirectory=lib"
 """
 KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
 AUTHOR_TAG, PREDICT_TAG, INSTALL_TAG = "author", "predict", "install"
+# Colab's forms. The formatter of our sources wants a space after every "#"; students read Colab's own way.
+FORM = re.compile(r"# @(title|param)\b")
 PREDICTION = re.compile(r"^(\s*answer\s*=\s*)([^#\n]*?)(\s*#[^\n]*)?$", re.MULTILINE)
 EXECUTION_SECONDS = 600
 MAX_NOTEBOOK_BYTES = 3_000_000
@@ -101,6 +103,8 @@ def read_source(course: Course, assignment: Assignment) -> NotebookNode:
         cell.metadata.pop("lines_to_next_cell", None)
         if INSTALL_TAG in cells.tags(cell):
             cell.source = INSTALL.format(**names).strip()
+        if cell.cell_type == "code":
+            cell.source = FORM.sub(r"#@\1", cell.source)
     badge = nbformat.v4.new_markdown_cell(BADGE.format(**names))
     notebook.cells.insert(0, badge)
     _set_points(notebook, assignment)

@@ -31,6 +31,7 @@ ALLOWED = (
     "assignments/{id}/{id}.ipynb",
     "docs/student*.md",
     "docs/student/**",
+    "docs/troubleshooting.md",
 )
 #: Never, whatever the patterns say.
 REFUSED_NAMES = re.compile(r"(^|/)(\.[^/]*|__pycache__|.*\.pyc|.*~)(/|$)")

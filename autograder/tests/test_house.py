@@ -10,6 +10,10 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PYTHON = [REPOSITORY / name for name in ("lib/steerlab", "autograder/autograder", "benchmarks")]
@@ -66,19 +70,55 @@ def test_no_shipped_code_is_left_unfinished():
             assert not marks.search(path.read_text("utf-8")), path
 
 
-def test_the_conda_environment_installs_the_same_two_packages():
-    text = (REPOSITORY / "environment.yml").read_text("utf-8")
-    assert "--editable lib[pretrained]\n" in text
-    assert "--editable autograder[test]" in text
-    assert "--constraint constraints.txt" in text
-    wanted = re.search(r"python=(3\.\d+)", text)
-    assert wanted
-    for name in ("lib", "autograder"):
-        project = tomllib.loads((REPOSITORY / name / "pyproject.toml").read_text("utf-8"))[
-            "project"
-        ]
-        assert project["requires-python"] == ">=3.11"
-        assert int(wanted.group(1).split(".")[1]) >= 11
+def conda_environment() -> tuple[list[str], list[str]]:
+    """environment.yml's own packages, and the lines that it hands to pip."""
+    listed = yaml.safe_load((REPOSITORY / "environment.yml").read_text("utf-8"))["dependencies"]
+    (for_pip,) = [entry["pip"] for entry in listed if isinstance(entry, dict)]
+    return [entry for entry in listed if isinstance(entry, str)], for_pip
+
+
+def project(folder: str) -> dict:
+    return tomllib.loads((REPOSITORY / folder / "pyproject.toml").read_text("utf-8"))["project"]
+
+
+def test_the_conda_environment_installs_both_packages_with_their_extras():
+    _, for_pip = conda_environment()
+    assert for_pip[0] == "--constraint constraints.txt"
+    installed = {}
+    for line in for_pip[1:]:
+        folder, extras = re.fullmatch(r"--editable (\w+)\[([\w,]+)\]", line).groups()
+        installed[folder] = set(extras.split(","))
+        assert installed[folder] <= project(folder)["optional-dependencies"].keys()
+    assert installed.keys() == {"lib", "autograder"}
+    # The same two, with the same extras, as everywhere else.
+    setup = (REPOSITORY / "setup.sh").read_text("utf-8")
+    assert installed == {
+        folder: set(extras.split(","))
+        for folder, extras in re.findall(r"--editable '(\w+)\[([\w,]+)\]'", setup)
+    }
+
+
+def test_the_conda_environment_brings_a_python_that_suits_and_what_pip_cannot_bring():
+    own, _ = conda_environment()
+    (version,) = [entry.removeprefix("python=") for entry in own if entry.startswith("python=")]
+    for folder in ("lib", "autograder"):
+        assert SpecifierSet(project(folder)["requires-python"]).contains(version)
+        # Two installers of one package would undo each other's work.
+        for requirement in project(folder)["dependencies"]:
+            assert Requirement(requirement).name not in own
+    setup = (REPOSITORY / "setup.sh").read_text("utf-8")
+    system = set(re.findall(r'\bpackages="\$packages ([a-z]+)\d*"', setup)) - {"python"}
+    assert system == {"bubblewrap", "libseccomp"}
+    assert {"pip", *system} <= set(own)
+
+
+def test_every_requirement_of_an_extra_is_pinned_too():
+    pins = (REPOSITORY / "constraints.txt").read_text("utf-8").splitlines()
+    names = {canonicalize_name(line.split("==")[0]) for line in pins if "==" in line}
+    for folder in ("lib", "autograder"):
+        for extra in project(folder)["optional-dependencies"].values():
+            for requirement in map(Requirement, extra):
+                assert canonicalize_name(requirement.name) in names, requirement
 
 
 def test_every_pin_belongs_to_a_requirement_or_to_what_it_needs():

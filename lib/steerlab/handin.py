@@ -93,6 +93,7 @@ TASKS: dict[str, tuple[str, ...]] = {
 
 LARGE = 20 * 2**20
 
+_INSTALL_TITLE = "#@title Install steerlab"
 _PIP = re.compile(r"^\s*[!%]\s*(?:pip|conda|mamba|uv|apt|apt-get)\b")
 
 
@@ -268,8 +269,9 @@ def _check_code(cell: Cell, folder: Path) -> Iterator[Finding]:
 
 def _check_magics(cell: Cell) -> Iterator[Finding]:
     # Where the cell is Python as it stands, a line that begins with % or ! is part of an expression
-    # or a string. The course's own install cell needs no comment.
-    if parses(cell.source) or "install" in cell.tags:
+    # or a string. The course's own install cell needs no comment, with its tag or, as Colab may
+    # leave it, without.
+    if parses(cell.source) or "install" in cell.tags or cell.source.startswith(_INSTALL_TITLE):
         return
     for line in cell.source.splitlines():
         if _PIP.match(line):

@@ -11,6 +11,8 @@ from . import confine, layout
 from .process import SandboxUnavailable, environment, start_code
 
 ROOTS_STUDENT_UID = 64555  # whom root becomes before any student's code runs
+#: What `docker run` must be told, so that root in the container may make the sandbox's namespaces.
+CONTAINER_OPTIONS = "--security-opt seccomp=unconfined --cap-add SYS_ADMIN --cap-add NET_ADMIN"
 
 
 def program_path() -> str:
@@ -87,9 +89,11 @@ def explain(last: str) -> str:
             return (
                 f"User namespaces are switched off here: run `sudo sysctl -w {setting}`.{instead}"
             )
-    if "amespace" in last or "Operation not permitted" in last or "uid map" in last:
+    # RTM_NEWADDR: a new network's loopback wants its own capability, whatever errno bwrap then shows.
+    signs = ("amespace", "Operation not permitted", "uid map", "RTM_NEWADDR")
+    if any(sign in last for sign in signs):
         return (
             f"This machine does not let the sandbox make namespaces ({last}): inside a container, "
-            "start that with `--security-opt seccomp=unconfined --cap-add SYS_ADMIN`." + instead
+            f"start that with `{CONTAINER_OPTIONS}`." + instead
         )
     return f"The sandbox did not start: {last}"
