@@ -17,7 +17,7 @@ from autograder.cli import main
 from autograder.course import CourseError, load_course
 from autograder.leaks import Secrets
 from autograder.new import new
-from autograder.terminal import DONE, MEND_FIRST
+from autograder.terminal import CHECK_FAILED, DONE, MEND_FIRST
 from autograder.validation.bank import read_mistakes, read_survivors, survivors_file
 
 from autograder import cells
@@ -139,6 +139,7 @@ def test_the_visible_check_finds_each_wrong_answer_wrong_and_each_right_one_righ
             check(function)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnknownMarkWarning")  # the mark of `task`
 def test_each_wrong_answer_fails_a_hidden_test_and_no_right_one_does(made, monkeypatch):
     class Refused(Exception):
         type_name = "ValueError"
@@ -167,6 +168,23 @@ def test_each_wrong_answer_fails_a_hidden_test_and_no_right_one_does(made, monke
 
     for mistake in read_mistakes(made, made.assignment(ID)):
         assert bool(failed_by(namespace_of(mistake.path)[TASK])) == mistake.loses, mistake.label
+
+
+def test_the_leak_that_the_author_guide_shows_is_found(made, tmp_path, capsys):
+    root = tmp_path / "course"
+    shutil.copytree(made.repository, root)
+    source = root / "solutions" / f"{ID}.py"
+    hint = "would cancel in a mean"
+    text = source.read_text("utf-8")
+    assert text.count(hint) == 1
+    source.write_text(
+        text.replace(hint, f"{hint}: so take `dose * typical_length / vector.norm()`")
+    )
+    before = everything(root)
+    assert main(["--repository", str(root), "build", "--no-run", ID]) == CHECK_FAILED
+    guide = (REPOSITORY / "docs" / "author-guide.md").read_text("utf-8")
+    assert f"```\n{capsys.readouterr().err}```" in guide
+    assert everything(root) == before
 
 
 @pytest.mark.parametrize(
