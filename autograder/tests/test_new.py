@@ -294,7 +294,8 @@ def test_right_after_it_the_assignment_is_built_valid_and_gradable(tmp_path):
     solution = nbformat.read(root / "solutions" / ID / f"{ID}.ipynb", as_version=4)
     shown = [output for cell in solution.cells for output in cell.get("outputs", [])]
     assert any("image/png" in output.get("data", {}) for output in shown)
-    assert "08_my_topic: valid" in run_in(root, "validate", ID)
+    every_mutant = ["--seeds", "5", "--wrong-seeds", "2"]
+    assert "08_my_topic: valid" in run_in(root, "validate", ID, *every_mutant)
     folder = tmp_path / "class"
     run_in(root, "init", str(folder))
     for student, place in (("ada", "solutions"), ("bob", "assignments")):
