@@ -189,11 +189,11 @@ def full_name(student: str) -> str:
     return student.replace("_", " ").title()
 
 
-def canvas_gradebook(numbers: dict[str, int]) -> str:
+def canvas_gradebook(numbers: dict[str, int], points: int) -> str:
     """The file that Canvas exports, with a column of the first assignment."""
     lines = [
         f"Student,ID,SIS Login ID,Section,{FIRST} (66)",
-        "    Points Possible,,,,20",
+        f"    Points Possible,,,,{points}",
         *(
             f'"{", ".join(reversed(full_name(student).split()))}",{n},{student},A,'
             for student, n in numbers.items()
@@ -214,7 +214,7 @@ def test_the_commands_about_a_class_run_in_the_order_of_the_readme(
     here, home = small_course.repository, tmp_path / "home"
     notebooks = {"amara_okafor": nbformat.writes(right).encode(), "farid_haddad": untouched}
     canvas_download(here / "submissions.zip", notebooks, numbers)
-    (here / "grades.csv").write_text(canvas_gradebook(numbers))
+    (here / "grades.csv").write_text(canvas_gradebook(numbers, points=6))
     monkeypatch.chdir(here)
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
@@ -294,7 +294,7 @@ def test_the_instructor_guide_prints_what_it_shows(tmp_path):
         for student, when in times.items()
     ]
     (downloads / "submissions.json").write_text(json.dumps(listed))
-    (downloads / "grades.csv").write_text(canvas_gradebook(numbers))
+    (downloads / "grades.csv").write_text(canvas_gradebook(numbers, points=20))
     first, *rest = rows_of(GUIDE, "docs/instructor-guide.md")
     terminal.type(first.command)
     roster = terminal.home / "spring" / "roster.csv"
