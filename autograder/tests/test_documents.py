@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import re
+import tomllib
 from contextlib import redirect_stderr, redirect_stdout
 from functools import cache
 from pathlib import Path
@@ -12,9 +13,12 @@ from pathlib import Path
 import autograder.cli
 import pytest
 import steerlab.cli
+import yaml
+from autograder.course import load_course
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-DOCUMENTS = sorted([REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")])
+FRONT = [REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md")]
+DOCUMENTS = sorted([*FRONT, *(REPOSITORY / "docs").glob("*.md")])
 MAIN = {"autograder": autograder.cli.main, "steerlab": steerlab.cli.main}
 NAME = re.compile(r"`(steerlab(?:\.\w+)+)`")
 PART = re.compile(r"\b(0[1-7]) · (Part \d+)(?: and (Part \d+))?")
@@ -82,3 +86,18 @@ def test_every_command_and_option_that_a_document_shows_is_there(document):
 def test_every_file_that_a_document_links_to_is_there(document):
     for target in LINK.findall(document.read_text("utf-8")):
         assert (document.parent / target).exists(), target
+
+
+def test_the_citation_and_both_packages_have_the_version_and_licence_of_the_release():
+    cited = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text("utf-8"))
+    course = load_course(REPOSITORY)
+    assert f"v{cited['version']}" == course.release
+    assert cited["repository-code"] == f"https://github.com/{course.student_repository}"
+    assert {"cff-version", "message", "title", "authors"} <= set(cited)
+    for name in ("lib", "autograder"):
+        text = (REPOSITORY / name / "pyproject.toml").read_text("utf-8")
+        project = tomllib.loads(text)["project"]
+        assert (project["version"], project["license"]) == (cited["version"], cited["license"])
+    licence = (REPOSITORY / "LICENSE").read_text("utf-8")
+    assert "Apache License\n                           Version 2.0, January 2004" in licence
+    assert "END OF TERMS AND CONDITIONS" in licence
