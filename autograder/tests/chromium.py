@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,6 +44,58 @@ def chromium() -> Iterator[Any]:
             running.close()
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def serving(command: list[str], folder: Path) -> Iterator[str]:
+    """A server of this Python's with Jupyter's own files in a folder; the address that it prints."""
+    variables = {
+        **os.environ,
+        "JUPYTER_CONFIG_DIR": str(folder / "config"),
+        "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
+        "IPYTHONDIR": str(folder / "ipython"),
+    }
+    server = subprocess.Popen(
+        [sys.executable, *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=variables,
+        cwd=folder,
+    )
+    assert server.stdout is not None
+    said: list[str] = []
+    try:
+        for line in server.stdout:
+            said.append(line)
+            if found := re.search(r"http://127\.0\.0\.1\S+", line):
+                # A pipe that nobody empties would hold the server up.
+                threading.Thread(target=server.stdout.read, daemon=True).start()
+                wait_until_open(found[0])
+                yield found[0]
+                break
+        else:
+            raise AssertionError("".join(said)[-3000:])
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def wait_until_open(address: str) -> None:
+    """The address is printed a moment before the server listens."""
+    host, port = address.split("/")[2].split(":")
+    for _ in range(200):
+        with socket.socket() as probe:
+            if probe.connect_ex((host, int(port))) == 0:
+                return
+        time.sleep(0.1)
+    raise AssertionError(f"nothing listens at {address}")
+
+
 def is_blank(png: bytes) -> bool:
     """Whether a screenshot shows next to nothing: one colour, or so few dark points as to be a frame."""
     from PIL import Image
@@ -45,6 +104,15 @@ def is_blank(png: bytes) -> bool:
     colours = image.getcolors(maxcolors=400 * 400) or []
     most = max(count for count, _ in colours)
     return len(colours) < 20 or most > 0.995 * 400 * 400
+
+
+def keep(page: Any, name: str) -> bool:
+    """Whether a page shows something. Its screenshot is kept where STEERLAB_SCREENSHOTS names a folder."""
+    png = page.screenshot()
+    if folder := os.environ.get("STEERLAB_SCREENSHOTS"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        Path(folder, f"{name}.png").write_bytes(page.screenshot(full_page=True))
+    return not is_blank(png)
 
 
 def grave_errors(page: Any) -> list[str]:

@@ -68,7 +68,7 @@ def test_no_shipped_code_is_left_unfinished():
 
 def test_the_conda_environment_installs_the_same_two_packages():
     text = (REPOSITORY / "environment.yml").read_text("utf-8")
-    assert "--editable lib[pretrained]\n" in text
+    assert "--editable lib[pretrained,explore]\n" in text
     assert "--editable autograder[test]" in text
     assert "--constraint constraints.txt" in text
     wanted = re.search(r"python=(3\.\d+)", text)

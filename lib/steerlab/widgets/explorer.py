@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from typing import Any
 
-import ipywidgets as widgets
 from transformer_lens.model_bridge import TransformerBridge
 
 from steerlab.cavs import CAVs
@@ -20,6 +19,7 @@ from steerlab.steering import steer
 from steerlab.widgets import render
 from steerlab.widgets.chat import Conversation, Turns
 from steerlab.widgets.code import Made, notebook_variables
+from steerlab.widgets.layout import ExplorerLayout
 from steerlab.widgets.measures import Measures, Row, Written
 from steerlab.widgets.methods import ClampMaker, Method, MethodLike, Ruler, as_method
 from steerlab.widgets.picker import Picker
@@ -45,7 +45,7 @@ def _shows_errors(callback: Callable[[Any], None]) -> Callable[..., None]:
     return reporting
 
 
-class SteeringExplorer:
+class SteeringExplorer(ExplorerLayout):
     """Unsteered and steered text side by side, with the concept score and what fluency it costs.
 
     methods: by name, each one of
@@ -100,10 +100,10 @@ class SteeringExplorer:
         if labels is not None and sae is None:
             raise ValueError("labels name the features of an SAE: pass sae= as well")
         self.model = model
-        self.settings = settings or course_settings(model)
+        settings = settings or course_settings(model)
         self.positions = positions
         self._sampling: dict[str, Any] = {"temperature": temperature, "seed": seed}
-        ruler = Ruler(model, self.settings, positions)
+        ruler = Ruler(model, settings, positions)
         lists: list[Features | Concepts] = []
         if sae is not None:
             lists.append(Features(ruler, sae, labels, clamp))
@@ -115,62 +115,20 @@ class SteeringExplorer:
             named = labels if isinstance(labels, FeatureLabels) else None
             writing = OwnSentences(ruler, *sentences, sae, named)
             writing.find.on_click(self._find_direction)
-        self._picker = Picker(own, lists, writing)
+        steps = Steps(self._show_error, self._show_measured)
+        super().__init__(settings, Picker(own, lists, writing), steps)
         self._made = made or {}
-        self._steps = Steps(self._show_error, self._show_measured)
         self._response: DoseResponse | None = None
         self._png: bytes | None = None
         self._rows: list[Row] = []
-        self._measures = Measures(model, self.settings.mode, words_for, words_against, words or {})
+        self._measures = Measures(model, settings.mode, words_for, words_against, words or {})
         self._unsteered: dict[str, tuple[Completion, Fluency]] = {}
-        self._conversation = Conversation(model, self.settings.max_new_tokens)
-        self._chatting = False
+        self._conversation = Conversation(model, settings.max_new_tokens)
         self._shown: Shown | None = None
-        self._build()
+        self._connect()
         self._change_source()
 
-    # ------------------------------------------------------------ the widgets
-
-    def _build(self) -> None:
-        wide = widgets.Layout(width="auto")  # 100% would be cut off by its own margins
-        half = widgets.Layout(flex="1 1 260px", padding="0 12px 0 0")  # below each other if narrow
-        doses = self.settings.doses
-        picker = self._picker
-        self.source, self.method = picker.source, picker.method
-        self.search, self.hits = picker.search, picker.hits
-        self.dose = widgets.FloatSlider(
-            value=self.settings.dose,
-            min=min(doses),
-            max=max(doses),
-            step=0.05,
-            description="dose",
-            continuous_update=False,
-            readout_format=".2f",
-        )
-        self.coefficient = widgets.Label()
-        self.chat = widgets.Checkbox(value=False, description="multi-turn chat", indent=False)
-        self.prompt = widgets.Textarea(
-            value=self.settings.prompt, description="prompt", layout=wide
-        )
-        self.run = widgets.Button(description="Generate", button_style="primary")
-        self.reset = widgets.Button(description="Reset")
-        self.copy = widgets.Button(description="Copy as code")
-        self.measure = widgets.Button(description="Dose–response")
-        self.unsteered = widgets.HTML(layout=half)
-        self.steered = widgets.HTML(layout=half)
-        self.measures = widgets.HTML(layout=wide)
-        self.error = widgets.HTML(layout=wide)
-        self.plot = widgets.HTML(layout=wide)
-        self.saved = widgets.HTML(layout=wide)
-        self.code = widgets.Textarea(rows=20, description="code", layout=wide)
-        wrapped = widgets.Layout(width="auto", flex_flow="row wrap")
-        self._buttons = widgets.HBox(layout=wrapped)
-        self._below = widgets.VBox(
-            [widgets.Label("Select all, copy, and paste into a new cell:"), self.code], layout=wide
-        )
-        self._strength = widgets.HBox([self.dose, self.coefficient], layout=wrapped)
-        self._texts = widgets.HBox([self.unsteered, self.steered], layout=wrapped)
-        self.widget = widgets.VBox(layout=wide)
+    def _connect(self) -> None:
         self.source.observe(self._change_source, names="value")
         self.search.observe(self._search, names="value")
         for chosen in (self.method, self.hits, self.dose):
@@ -180,31 +138,6 @@ class SteeringExplorer:
         self.reset.on_click(self._begin_anew)
         self.copy.on_click(self._show_code)
         self.measure.on_click(self._measure_doses)
-
-    def _arrange(self) -> None:
-        """Show the widgets that have a use now."""
-        self._buttons.children = [
-            self.run, *([self.reset] if self._chatting else [self.measure]), self.copy,
-        ]  # fmt: skip
-        self.widget.children = [
-            *self._picker.rows,
-            self._strength,
-            self.chat,
-            self.prompt,
-            self._buttons,
-            self._steps.row,
-            self.error,
-            self._texts,
-            self.measures,
-            *([self.plot] if self.plot.value else []),
-            *([self.saved] if self.saved.value else []),
-            *([self._below] if self.code.value else []),
-        ]
-
-    def _ipython_display_(self) -> None:
-        from IPython.display import display
-
-        display(self.widget)
 
     # ------------------------------------------------------------ what to steer with
 
