@@ -23,7 +23,7 @@ def _by(module: str, loader: str, thing: Any, arguments: str) -> Any:
 
 
 class Page:
-    """The page of one visitor, filled step by step: `load()`, then `explorer()`, then shown.
+    """The page of one visitor, filled step by step: `load()`, `build()`, then shown.
 
     Neither raises: what goes wrong is what the page shows.
     """
