@@ -10,6 +10,7 @@ import os
 import secrets
 import socket
 import sys
+import threading
 import webbrowser
 from pathlib import Path
 from typing import Any
@@ -55,14 +56,10 @@ def _application(voila: Any, port: int, token: str, address: str, browser: bool)
         """Voilà, which says where it is once it listens, and reads no configuration of others."""
 
         def listen(self) -> None:
-            print(f"The explorer of {os.environ[MODEL_VARIABLE]} is at\n\n    {address}\n")
-            print(
-                "The token is the key: whoever has it can use this page. Ctrl-C ends it.",
-                flush=True,
-            )
-            if browser:
-                webbrowser.open(address)
-            super().listen()
+            from tornado.ioloop import IOLoop
+
+            IOLoop.current().add_callback(_announce, address, browser)
+            super().listen()  # returns when it is told to stop
 
     app = Explorer(
         ip=HOST,
@@ -84,6 +81,13 @@ def _application(voila: Any, port: int, token: str, address: str, browser: bool)
     }
     app.config.VoilaConfiguration.update(own)
     return app
+
+
+def _announce(address: str, browser: bool) -> None:
+    print(f"The explorer of {os.environ[MODEL_VARIABLE]} is at\n\n    {address}\n")
+    print("Whoever has this address can use the page. Ctrl-C ends it.", flush=True)
+    if browser:  # some browsers are text in this terminal, and return when they are left
+        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
 
 def _voila() -> Any:

@@ -51,6 +51,7 @@ class Steps:
         """Start; nothing is done yet. Raises ValueError while other work is on."""
         if self.running:
             raise ValueError("something is still being measured: press Stop, or wait for its end")
+        self._play.value = 0
         self._work = work
         self.bar.value, self.doing.value = 0.0, ""
         self.row.layout.display = None
