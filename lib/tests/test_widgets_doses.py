@@ -10,11 +10,12 @@ from html import unescape
 
 import pytest
 import torch
-from explorer_parts import HOOK, LABELS, a_vector, an_sae, steered_text
+from explorer_parts import HOOK, LABELS, a_vector, steered_text, unit_rows
 from steerlab.directions import mean_difference
 from steerlab.evaluation import concept_score, mean_fluency
 from steerlab.generation import generate
 from steerlab.hooks import check_unhooked
+from steerlab.sae import SAE
 from steerlab.settings import course_settings
 from steerlab.steering import AddVector, steer
 from steerlab.widgets import SteeringExplorer
@@ -33,13 +34,19 @@ def settings(model):
     )
 
 
+def a_wide_sae() -> SAE:
+    """Of so many directions that a few of them reach any demand."""
+    rows = unit_rows(400, 32)
+    return SAE(rows.T.contiguous(), torch.full((400,), -1e6), rows, torch.zeros(32), hook_name=HOOK)
+
+
 @pytest.fixture
 def explorer(model, settings):
     made = {"model": Made(model, "the_model()", (("somewhere", "the_model"),))}
     return SteeringExplorer(
         model,
         {"v": (a_vector(), HOOK)},
-        sae=an_sae(),
+        sae=a_wide_sae(),
         labels=LABELS,
         words_for=FOR,
         words_against=AGAINST,
@@ -175,7 +182,7 @@ def test_the_cell_of_a_direction_from_sentences_writes_the_same_text(explorer, m
 
 def test_sparse_steering_names_its_features(explorer):
     find(explorer, "sparse steering")
-    assert re.search(r"\d+ of 12 features reach the mean", explorer._picker.own.found.value)
+    assert re.search(r"\d+ of 400 features reach the mean", explorer._picker.own.found.value)
     method = explorer._picker.chosen()
     [intervention] = method.make(1.0).values()
     assert isinstance(intervention, AddVector)

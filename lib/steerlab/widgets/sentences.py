@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,6 +42,7 @@ class OwnSentences:
     ):
         self._ruler, self._sae, self._labels = ruler, sae, labels
         self._method: Method | None = None
+        self._epsilon: float | None = None
         wide = widgets.Layout(width="auto")
         self.how = widgets.Dropdown(
             options=[MEANS, CAV, *([SPARSE] if sae is not None else [])], description="how"
@@ -95,14 +97,15 @@ class OwnSentences:
             )
             read.append(some.mean_per_document(hook))
         yield 0.8, f"finding the {how}" if how != SPARSE else "choosing features"
-        n = len(sides["towards"])
+        n, self._epsilon = len(sides["towards"]), None
         vector = {MEANS: self._means, CAV: self._cav, SPARSE: self._sparse}[how](torch.cat(read), n)
+        epsilon = self._epsilon
         self._method = vector_method(
             f"{how} of your sentences",
             vector,
             hook,
             self._ruler,
-            in_code=lambda cell: self._in_code(cell, how, sides, hook),
+            in_code=lambda cell: self._in_code(cell, how, sides, hook, epsilon),
         )
 
     def _means(self, read: Tensor, n: int) -> Tensor:
@@ -127,7 +130,13 @@ class OwnSentences:
         assert self._sae is not None
         subspace = fit_subspace(read, [1] * n + [0] * (len(read) - n))
         solver = SparseSolver(self._sae.W_dec, subspace.directions)
-        answer = solver.socp(subspace.missing(subspace.other_mean)).check()
+        missing = subspace.missing(subspace.other_mean)
+        answer = solver.socp(missing)
+        if answer.smallest_epsilon is not None and math.isfinite(answer.smallest_epsilon):
+            # The usual bound is too tight here. How far to go is the slider's to say.
+            self._epsilon = 1.01 * answer.smallest_epsilon
+            answer = solver.socp(missing, self._epsilon)
+        answer.check()
         named = ", ".join(self._named(feature) for feature in answer.features[:SHOWN])
         more = ", …" if answer.l0 > SHOWN else ""
         self.found.value = render.notes(
@@ -151,7 +160,9 @@ class OwnSentences:
             raise ValueError("this SAE does not say which hook point it was trained on")
         return self._sae.hook_name
 
-    def _in_code(self, cell: Cell, how: str, sides: dict[str, list[str]], hook: str) -> str:
+    def _in_code(
+        self, cell: Cell, how: str, sides: dict[str, list[str]], hook: str, epsilon: float | None
+    ) -> str:
         model = cell.name_of(self._ruler.model, "model", "the model")
         for name, sentences in sides.items():
             cell.line(f"{name} = [")
@@ -174,7 +185,8 @@ class OwnSentences:
         sae = cell.name_of(self._sae, "sae", "the autoencoder")
         cell.line(f"subspace = concept_subspace({model}, towards, away, {where})")
         cell.line("missing = subspace.missing(subspace.other_mean)")
-        cell.line(f"answer = SparseSolver({sae}.W_dec, subspace.directions).socp(missing)")
+        bound = "" if epsilon is None else f", epsilon={epsilon!r}"
+        cell.line(f"answer = SparseSolver({sae}.W_dec, subspace.directions).socp(missing{bound})")
         return "answer.vector"
 
     def _forget(self, change: Any) -> None:
