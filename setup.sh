@@ -63,5 +63,5 @@ fi
 [ -x .venv/bin/python ] || "$python" -m venv .venv
 say "setup: installing the packages into .venv (some minutes the first time)"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check \
-    --constraint constraints.txt --editable 'lib[pretrained]' --editable 'autograder[test]'
+    --constraint constraints.txt --editable 'lib[pretrained,explore]' --editable 'autograder[test]'
 printf '%s' "$wanted" >"$stamp"

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from steerlab.commands import collect, doctor, evaluate, find, steer, train
+from steerlab.commands import collect, doctor, evaluate, explore, find, steer, train
 from steerlab.handin import check_notebook
 
 
@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     check.add_argument("notebook", metavar="NOTEBOOK", help="path of the .ipynb file")
     _add_convert(commands)
-    for command in (doctor, collect, train, find, steer, evaluate):
+    for command in (doctor, collect, train, find, steer, evaluate, explore):
         command.add_to(commands)
     arguments = parser.parse_args(argv)
     if hasattr(arguments, "run"):

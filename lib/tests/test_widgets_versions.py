@@ -32,7 +32,7 @@ def walk(widget: Any) -> Iterator[Any]:
 
 @pytest.fixture
 def explorer(chat_model):
-    settings = replace(course_settings(chat_model), max_new_tokens=4)
+    settings = replace(course_settings(chat_model), max_new_tokens=4, doses=(0.0, 0.4))
     return SteeringExplorer(
         chat_model,
         {"v": (a_vector(), HOOK)},
@@ -42,6 +42,7 @@ def explorer(chat_model):
         words_for=["a"],
         words_against=["o"],
         settings=settings,
+        sentences=(["The movie was good."], ["The movie was bad."]),
     )
 
 
@@ -50,14 +51,24 @@ def every_widget(explorer):
     """Every widget that the explorer shows in any of its states, after a use of each."""
     seen: dict[int, Any] = {}
 
+    def run_out(explorer: SteeringExplorer) -> None:
+        while explorer._steps.running:
+            look()
+            explorer._steps.step()
+
     def look() -> None:
         seen.update((id(widget), widget) for widget in walk(explorer.widget))
 
     for kind in explorer.source.options:
         explorer.source.value = kind
         look()
+        if explorer._picker.own is not None:
+            explorer._picker.own.find.click()
+            run_out(explorer)
         explorer.run.click()
         explorer.copy.click()
+        explorer.measure.click()
+        run_out(explorer)
         look()
     explorer.chat.value = True
     explorer.run.click()

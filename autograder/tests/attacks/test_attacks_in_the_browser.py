@@ -8,7 +8,6 @@ page's own policy) off, where the same notebook runs its script, loads its image
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import sqlite3
 import subprocess
@@ -25,6 +24,7 @@ from typing import Any
 import jinja2
 import pytest
 from autograder.grading import feedback, sanitize
+from chromium import chromium
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell
 
@@ -35,10 +35,6 @@ from .attack import Attack, Inside
 
 EVIL = "http://evil.example"
 TOKEN = "the-instructor"
-FLAGS = [
-    *("--no-sandbox", "--headless", "--disable-gpu", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync", "--no-first-run"),
-]
 #: A script of the student's: it says that it ran, calls home, and gives itself every point.
 SCRIPT = f"""\
 window.ran = true;
@@ -143,18 +139,8 @@ class Visit:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
-    if program is None:
-        said = "chromium is not installed: run `sudo apt-get install chromium`"
-        if os.environ.get("CI") == "true":
-            pytest.fail(said)
-        pytest.skip(said)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=program, args=FLAGS)
+    with chromium() as running:
         yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,14 +20,25 @@ MOST_NUMBERS = 8192
 """The largest vector that is written out into a cell, some 44,000 characters."""
 
 
+@dataclass(frozen=True)
+class Made:
+    """A thing that a cell can make for itself: by an expression, with (module, name) imported."""
+
+    thing: Any
+    expression: str
+    imports: tuple[tuple[str, str], ...] = ()
+
+
 class Cell:
     """The cell being written: what it imports and needs, and its lines so far.
 
-    namespace: the variables of the notebook, by name.
+    namespace: the variables of the notebook, by name. made: what the cell makes in their place, in an
+    order in which each can be made from those before it.
     """
 
-    def __init__(self, namespace: Mapping[str, Any]):
-        self.namespace = namespace
+    def __init__(self, namespace: Mapping[str, Any], made: Mapping[str, Made] | None = None):
+        self._made = dict(made or {})
+        self.namespace = {**namespace, **{name: one.thing for name, one in self._made.items()}}
         self._imports: dict[str, set[str]] = {}
         self._needs: dict[str, str | None] = {}
         self._lines: list[str] = []
@@ -78,7 +90,10 @@ class Cell:
 
     def finished(self, title: str) -> str:
         """The whole cell: what it is, what it needs, imports, code."""
-        given = [name for name, what in self._needs.items() if what is None]
+        making = [name for name in self._made if name in self._needs]
+        for module, name in (pair for each in making for pair in self._made[each].imports):
+            self.use(module, name)
+        given = [n for n, what in self._needs.items() if what is None and n not in making]
         head = [f"# {line}" for line in title.splitlines()]
         if given:
             head.append(f"# Needs {', '.join(given)}, as this notebook has them.")
@@ -93,7 +108,8 @@ class Cell:
             for module, names in sorted(self._imports.items())
             if names
         ]
-        return "\n".join([*head, *imports, *([""] if imports else []), *self._lines]) + "\n"
+        made = [f"{name} = {self._made[name].expression}" for name in making]
+        return "\n".join([*head, *imports, *([""] if imports else []), *made, *self._lines]) + "\n"
 
     def _need(self, name: str) -> str:
         self._needs.setdefault(name, None)

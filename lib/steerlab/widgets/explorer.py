@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any
-
-import ipywidgets as widgets
 
 from steerlab.cavs import CAVs
 from steerlab.evaluation import Fluency
@@ -18,12 +16,17 @@ from steerlab.settings import CourseSettings, course_settings
 from steerlab.steering import steer
 from steerlab.widgets import render
 from steerlab.widgets.chat import Conversation, Turns
-from steerlab.widgets.code import notebook_variables
-from steerlab.widgets.measures import Measures, Written
+from steerlab.widgets.code import Made, notebook_variables
+from steerlab.widgets.layout import ExplorerLayout
+from steerlab.widgets.measures import Measures, Row, Written
 from steerlab.widgets.methods import ClampMaker, Method, MethodLike, Ruler, as_method
 from steerlab.widgets.picker import Picker
 from steerlab.widgets.reproduce import Shown, reproducing_cell
+from steerlab.widgets.response import DoseResponse, measure
+from steerlab.widgets.saving import links, picture, record
+from steerlab.widgets.sentences import OwnSentences
 from steerlab.widgets.sources import Concepts, Features
+from steerlab.widgets.steps import Steps
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -43,7 +46,7 @@ def _shows_errors(callback: Callable[[Any], None]) -> Callable[..., None]:
     return reporting
 
 
-class SteeringExplorer:
+class SteeringExplorer(ExplorerLayout):
     """Unsteered and steered text side by side, with the concept score and what fluency it costs.
 
     methods: by name, each one of
@@ -59,6 +62,10 @@ class SteeringExplorer:
     words_for, words_against: what the concept score counts. words: {concept: words}; a feature or
     CAV of one of these concepts is scored by its words against those of the others. Without either
     the score is left out.
+
+    sentences: (towards, away from) to begin with, which the reader may change into sentences of their
+    own; a direction is found from them as a mean difference, a CAV, or the fewest features of `sae`.
+    made: how a copied cell makes what no notebook around the explorer has, by name.
 
     The slider is in doses (see `steerlab.steering.dose_of`), the raw coefficient stands beside it.
     Multi-turn chat works on models with a chat template, for every method that is not a function
@@ -84,71 +91,45 @@ class SteeringExplorer:
         positions: str = "all",
         temperature: float = 0.0,
         seed: int = 0,
+        sentences: tuple[Sequence[str], Sequence[str]] | None = None,
+        made: Mapping[str, Made] | None = None,
     ):
-        if not methods and sae is None and cavs is None:
+        if not methods and sae is None and cavs is None and sentences is None:
             raise ValueError(
                 "no method to explore; pass e.g. {'mean difference': (vector, hook)}, sae=, or cavs="
             )
         if labels is not None and sae is None:
             raise ValueError("labels name the features of an SAE: pass sae= as well")
         self.model = model
-        self.settings = settings or course_settings(model)
+        settings = settings or course_settings(model)
         self.positions = positions
         self._sampling: dict[str, Any] = {"temperature": temperature, "seed": seed}
-        ruler = Ruler(model, self.settings, positions)
+        ruler = Ruler(model, settings, positions)
         lists: list[Features | Concepts] = []
         if sae is not None:
             lists.append(Features(ruler, sae, labels, clamp))
         if cavs is not None:
             lists.append(Concepts(ruler, cavs))
         own = {name: as_method(name, like, ruler) for name, like in (methods or {}).items()}
-        self._picker = Picker(own, lists)
-        self._measures = Measures(model, self.settings.mode, words_for, words_against, words or {})
+        writing = None
+        if sentences is not None:
+            named = labels if isinstance(labels, FeatureLabels) else None
+            writing = OwnSentences(ruler, *sentences, sae, named)
+            writing.find.on_click(self._find_direction)
+        steps = Steps(self._show_error, self._show_measured)
+        super().__init__(settings, Picker(own, lists, writing), steps)
+        self._made = made or {}
+        self._response: DoseResponse | None = None
+        self._png: bytes | None = None
+        self._rows: list[Row] = []
+        self._measures = Measures(model, settings.mode, words_for, words_against, words or {})
         self._unsteered: dict[str, tuple[Completion, Fluency]] = {}
-        self._conversation = Conversation(model, self.settings.max_new_tokens)
-        self._chatting = False
+        self._conversation = Conversation(model, settings.max_new_tokens)
         self._shown: Shown | None = None
-        self._build()
+        self._connect()
         self._change_source()
 
-    # ------------------------------------------------------------ the widgets
-
-    def _build(self) -> None:
-        wide = widgets.Layout(width="auto")  # 100% would be cut off by its own margins
-        half = widgets.Layout(width="50%", padding="0 12px 0 0")
-        doses = self.settings.doses
-        picker = self._picker
-        self.source, self.method = picker.source, picker.method
-        self.search, self.hits = picker.search, picker.hits
-        self.dose = widgets.FloatSlider(
-            value=self.settings.dose,
-            min=min(doses),
-            max=max(doses),
-            step=0.05,
-            description="dose",
-            continuous_update=False,
-            readout_format=".2f",
-        )
-        self.coefficient = widgets.Label()
-        self.chat = widgets.Checkbox(value=False, description="multi-turn chat", indent=False)
-        self.prompt = widgets.Textarea(
-            value=self.settings.prompt, description="prompt", layout=wide
-        )
-        self.run = widgets.Button(description="Generate", button_style="primary")
-        self.reset = widgets.Button(description="Reset")
-        self.copy = widgets.Button(description="Copy as code")
-        self.unsteered = widgets.HTML(layout=half)
-        self.steered = widgets.HTML(layout=half)
-        self.measures = widgets.HTML(layout=wide)
-        self.error = widgets.HTML(layout=wide)
-        self.code = widgets.Textarea(rows=20, layout=wide)
-        self._buttons = widgets.HBox()
-        self._below = widgets.VBox(
-            [widgets.Label("Select all, copy, and paste into a new cell:"), self.code], layout=wide
-        )
-        self._strength = widgets.HBox([self.dose, self.coefficient])
-        self._texts = widgets.HBox([self.unsteered, self.steered], layout=wide)
-        self.widget = widgets.VBox(layout=wide)
+    def _connect(self) -> None:
         self.source.observe(self._change_source, names="value")
         self.search.observe(self._search, names="value")
         for chosen in (self.method, self.hits, self.dose):
@@ -157,28 +138,7 @@ class SteeringExplorer:
         self.run.on_click(self._on_click)
         self.reset.on_click(self._begin_anew)
         self.copy.on_click(self._show_code)
-
-    def _arrange(self) -> None:
-        """Show the widgets that have a use now."""
-        self._buttons.children = [
-            self.run, *([self.reset] if self._chatting else []), self.copy,
-        ]  # fmt: skip
-        self.widget.children = [
-            *self._picker.rows,
-            self._strength,
-            self.chat,
-            self.prompt,
-            self._buttons,
-            self.error,
-            self._texts,
-            self.measures,
-            *([self._below] if self.code.value else []),
-        ]
-
-    def _ipython_display_(self) -> None:
-        from IPython.display import display
-
-        display(self.widget)
+        self.measure.on_click(self._measure_doses)
 
     # ------------------------------------------------------------ what to steer with
 
@@ -186,7 +146,14 @@ class SteeringExplorer:
     def _change_source(self) -> None:
         self._arrange()
         self._picker.begin()
-        self._set_coefficient()
+        self.coefficient.value = ""
+        if not self._picker.empty:
+            self._set_coefficient()
+
+    @_shows_errors
+    def _find_direction(self) -> None:
+        if self._picker.own is not None:
+            self._steps.begin(self._picker.own.fit())
 
     @_shows_errors
     def _search(self) -> None:
@@ -225,7 +192,7 @@ class SteeringExplorer:
     @_shows_errors
     def _write(self) -> None:
         self._shown, self.code.value = None, ""
-        self._arrange()
+        self._save()
         prompt = self.prompt.value
         if self._chatting:
             self._take_turn(prompt)
@@ -254,12 +221,17 @@ class SteeringExplorer:
         if isinstance(written, str):
             written = written.removeprefix(prompt)
         text = written if isinstance(written, str) else written.text
-        self._remember(method, c, prompt, None, written)
+        self._remember(method, c, prompt, None, written, plain)
         self.steered.value = render.paragraph(self._how(method), prompt, text)
         costs = {"unsteered": plain_fluency, "steered": self._measures.fluency(prompt, written)}
-        self.measures.value = self._measures.table(
-            method.concept, {"unsteered": plain, "steered": written}, costs
-        )
+        self._show_rows(method, {"unsteered": plain, "steered": written}, costs)
+
+    def _show_rows(
+        self, method: Method, texts: Mapping[str, Written], costs: Mapping[str, Fluency]
+    ) -> None:
+        self._rows = self._measures.rows(method.concept, texts, costs)
+        self.measures.value = self._measures.table(method.concept, self._rows)
+        self._save()
 
     def _generate(self, prompt: str, **changes: Any) -> Completion:
         return generate(self.model, prompt, **self._generation() | changes)[0]
@@ -300,13 +272,13 @@ class SteeringExplorer:
         exchange = self._conversation.say(said, unsteered, steered, how)
         self._show_conversation()
         self.prompt.value = ""
-        self._remember(method, c, said, turns, exchange.steered)
+        self._remember(method, c, said, turns, exchange.steered, exchange.unsteered)
         answers = {
             "unsteered, last answer": exchange.unsteered,
             "steered, last answer": exchange.steered,
         }
         costs = {name: self._measures.fluency(a.prompt, a) for name, a in answers.items()}
-        self.measures.value = self._measures.table(method.concept, answers, costs)
+        self._show_rows(method, answers, costs)
 
     @property
     def _in_chat(self) -> dict[str, Any]:
@@ -341,10 +313,49 @@ class SteeringExplorer:
         self.steered.value = render.transcript("steered", exchanges) if exchanges else ""
 
     def _clear(self) -> None:
-        self._shown = None
-        for panel in (self.unsteered, self.steered, self.measures, self.code):
+        self._shown, self._response, self._png = None, None, None
+        for panel in (
+            self.unsteered, self.steered, self.measures, self.code, self.plot, self.saved,
+        ):  # fmt: skip
             panel.value = ""
         self._arrange()
+
+    # ------------------------------------------------------------ dose and response
+
+    @_shows_errors
+    def _measure_doses(self) -> None:
+        method, judge = self._picker.chosen(), None
+        if self._steps.running:
+            raise ValueError("something is still being measured: press Stop, or wait for its end")
+        prompt = self.prompt.value
+        prompts = dict.fromkeys(p for p in (prompt, *self.settings.prompts) if p.strip())
+        judge = self._measures.judge(method.concept)
+        self._response = DoseResponse(
+            method.name,
+            self.dose.description,
+            list(prompts),
+            self.settings.max_new_tokens,
+            score_label=judge[0] if judge else None,
+        )
+        self._steps.begin(
+            measure(
+                self._response, self.model, method, self.settings.doses,
+                positions=self.positions, generation=self._generation(),
+                score=judge[1] if judge else None,
+            )
+        )  # fmt: skip
+
+    @_shows_errors
+    def _show_measured(self) -> None:
+        """What has been found, when long work is done or stopped."""
+        if not self._picker.empty:
+            self._set_coefficient()
+        if self._response is not None and self._response.doses:
+            self.plot.value, self._png = picture(self._response)
+        self._save()
+
+    def _show_error(self, error: Exception) -> None:
+        self.error.value = render.error(error)
 
     # ------------------------------------------------------------ to take away
 
@@ -355,18 +366,34 @@ class SteeringExplorer:
         prompt: str,
         turns: Turns | None,
         written: Written,
+        unsteered: Completion,
     ) -> None:
         generation = self._generation() | (self._in_chat if turns else {})
         self._shown = Shown(
-            self.model, method, self._slider(), c, prompt, turns, written, self.positions,
-            generation,
+            self.model, method, self._slider(), c, prompt, turns, written, unsteered,
+            self.positions, generation,
         )  # fmt: skip
 
     def as_code(self) -> str:
         """The cell that writes the steered text again. Raises ValueError where there is none yet."""
         if self._shown is None:
             raise ValueError("there is no steered text yet: generate one, then copy it as code")
-        return reproducing_cell(self._shown, notebook_variables())
+        return reproducing_cell(self._shown, notebook_variables(), self._made)
+
+    def as_record(self) -> dict[str, Any]:
+        """All that is shown, in plain values: text, measures, dose-response, code."""
+        try:
+            cell = self.as_code()
+        except ValueError:  # nothing written yet, or a vector too large to write out
+            cell = None
+        shown, rows = self._shown, self._rows if self._shown else []
+        return record(shown, rows, self._response, self.settings.name, cell)
+
+    def _save(self) -> None:
+        """Offer what is shown as files."""
+        kept = self._shown is not None or (self._response is not None and self._response.doses)
+        self.saved.value = links(self.as_record(), self._png) if kept else ""
+        self._arrange()
 
     @_shows_errors
     def _show_code(self) -> None:

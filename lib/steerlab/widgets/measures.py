@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from steerlab.evaluation import Fluency, concept_score, fluency
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
 Written = str | Completion
+Row = tuple[str, float | None, Fluency]
+Judge = Callable[[list[Written]], "float | None"]
 
 
 class Measures:
@@ -39,19 +41,29 @@ class Measures:
         """Fluency of what was written after a prompt."""
         return fluency(self._model, prompt, written, mode=self._mode)
 
-    def table(
+    def rows(
         self,
         concept: str | None,
         texts: Mapping[str, Written],
         costs: Mapping[str, Fluency],
-    ) -> str:
-        """A row for each text. Its score is left out where no words belong to the concept."""
-        heading, words = self._judge(concept or "")
-        rows = [
-            (name, concept_score(text, *words) if words else None, costs[name])
-            for name, text in texts.items()
+    ) -> list[Row]:
+        """A row for each text. Its score is None where no words belong to the concept."""
+        judge = self.judge(concept)
+        return [
+            (name, judge[1]([text]) if judge else None, costs[name]) for name, text in texts.items()
         ]
-        return render.table(rows, heading if words else None)
+
+    def table(self, concept: str | None, rows: Sequence[Row]) -> str:
+        """The rows as HTML, without a column of scores where no words belong to the concept."""
+        judge = self.judge(concept)
+        return render.table(rows, judge[0] if judge else None)
+
+    def judge(self, concept: str | None) -> tuple[str, Judge] | None:
+        """The name of the concept score and what takes it from some texts, pooled; None without words."""
+        heading, words = self._judge(concept or "")
+        if words is None:
+            return None
+        return heading, lambda texts: concept_score(texts, *words)
 
     def _judge(self, concept: str) -> tuple[str, tuple[Iterable[str], Iterable[str]] | None]:
         """The heading of the concept score, and the words for and against that it counts."""

@@ -67,6 +67,7 @@ class Ruler:
     def __init__(self, model: TransformerBridge, settings: CourseSettings, positions: str):
         self.model = model
         self.prompts = settings.prompts
+        self.hook_name, self.mode = settings.hook_name, settings.mode
         # Prompts have no generated tokens, so all of theirs stand in.
         named = positions in ("generated", "newest_only")
         self.reference: dict[str, Any] = {

@@ -19,7 +19,7 @@ def paragraph(title: str, prompt: str, text: str) -> str:
     """A prompt in grey, with what was written after it."""
     return (
         f"<b>{escape(title)}</b><p style='white-space:pre-wrap; line-height:1.4'>"
-        f"<span style='color:#777'>{escape(prompt)}</span>{escape(text)}</p>"
+        f"<span style='color:#595959'>{escape(prompt)}</span>{escape(text)}</p>"
     )
 
 
@@ -28,10 +28,10 @@ def transcript(side: Side, exchanges: Iterable[Exchange]) -> str:
     lines = [f"<b>{side}</b>"]
     for exchange in exchanges:
         answer = exchange.unsteered if side == "unsteered" else exchange.steered
-        how = f"<br><small style='color:#777'>{escape(exchange.how)}</small>"
+        how = f"<br><small style='color:#595959'>{escape(exchange.how)}</small>"
         lines.append(
             "<p style='white-space:pre-wrap; line-height:1.4; margin:6px 0'>"
-            f"<span style='color:#777'>you: {escape(exchange.said)}</span></p>"
+            f"<span style='color:#595959'>you: {escape(exchange.said)}</span></p>"
             "<p style='white-space:pre-wrap; line-height:1.4; margin:6px 0 12px 16px'>"
             f"{escape(answer.text)}{how if side == 'steered' else ''}</p>"
         )
@@ -50,6 +50,12 @@ def table(rows: Sequence[tuple[str, float | None, Fluency]], score: str | None) 
         for line in lines
     )
     return f"<table>{cells}</table>"
+
+
+def notes(lines: Iterable[str]) -> str:
+    """Things to know before anything is pressed."""
+    said = "".join(f"<p style='margin:2px 0; color:#595959'>{escape(line)}</p>" for line in lines)
+    return f"<div style='line-height:1.4'>{said}</div>"
 
 
 def error(raised: Exception) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from steerlab.generation import Completion
 from steerlab.widgets.chat import Turns
-from steerlab.widgets.code import Cell
+from steerlab.widgets.code import Cell, Made
 from steerlab.widgets.methods import Method
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ class Shown:
     """A steered text and where it came from.
 
     strength: as the slider says it, e.g. "dose +0.40". turns: the conversation that was answered,
-    None for a single prompt. written: what the method gave. generation: the arguments of
-    `generate`, by name.
+    None for a single prompt. written: what the method gave; unsteered: what stood beside it.
+    generation: the arguments of `generate`, by name.
     """
 
     model: TransformerBridge
@@ -31,17 +31,21 @@ class Shown:
     prompt: str
     turns: Turns | None
     written: str | Completion
+    unsteered: Completion
     positions: str
     generation: Mapping[str, Any]
 
 
-def reproducing_cell(shown: Shown, namespace: Mapping[str, Any]) -> str:
+def reproducing_cell(
+    shown: Shown, namespace: Mapping[str, Any], made: Mapping[str, Made] | None = None
+) -> str:
     """Code that writes the same text again, as `text`, where the notebook has what it names.
 
     namespace: the notebook's variables, in which the model, an autoencoder or a function are
-    looked up. Raises ValueError for a vector that is in none of them and too large to write out.
+    looked up. made: things that the cell makes itself, by name. Raises ValueError for a vector that
+    is in none of them and too large to write out.
     """
-    cell = Cell(namespace)
+    cell = Cell(namespace, made)
     method, c = shown.method, shown.coefficient
     if method.write is not None:
         cell.line(f"prompt = {cell.quoted(shown.prompt)}")
