@@ -188,7 +188,7 @@ def test_the_system_packages_are_ones_that_debian_has():
 
 @pytest.mark.check
 def test_the_set_up_runs_in_a_copy_of_what_the_image_has_by_then(tmp_path):
-    """All of ./setup.sh; `PIP_DRY_RUN` makes pip resolve every requirement and install none."""
+    """All of ./setup.sh, with a pip that resolves and builds every requirement and installs none."""
     for name, rest in STEPS[: STEPS.index(("RUN", "./setup.sh"))]:
         if name == "COPY":
             *sources, target = shlex.split(rest)
@@ -198,16 +198,23 @@ def test_the_set_up_runs_in_a_copy_of_what_the_image_has_by_then(tmp_path):
                     shutil.copytree(REPOSITORY / source, tmp_path / target, ignore=skip)
                 else:
                     shutil.copy2(REPOSITORY / source, tmp_path / target)
+    beside = tmp_path.parent / f"{tmp_path.name}-python"
+    subprocess.run([sys.executable, "-m", "venv", str(beside)], check=True)
+    # An option, and not PIP_DRY_RUN: the pip that fetches the build's own tools would obey that, too.
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec "{beside}/bin/python" "$@" --dry-run\n')
+    python.chmod(0o755)
     run = subprocess.run(
         ["./setup.sh"],
         cwd=tmp_path,
-        env={**os.environ, "PIP_DRY_RUN": "1", "PYTHONPATH": ""},
+        env={**os.environ, "PYTHONPATH": ""},
         capture_output=True,
         text=True,
         check=False,
     )
-    if "No matching distribution found" in run.stderr and "setuptools" in run.stderr:
+    if "No matching distribution found for setuptools" in run.stderr:
         pytest.skip("no package index in reach")
     assert run.returncode == 0, run.stdout + run.stderr
-    assert (tmp_path / ".venv" / "bin" / "python").exists()
     assert (tmp_path / ".venv" / ".installed").read_text()
+    assert not list(beside.glob("lib/*/site-packages/torch"))
