@@ -158,7 +158,9 @@ def small_course(tmp_path_factory):
     root = tmp_path_factory.mktemp("documents") / "course"
     (root / "solutions").mkdir(parents=True)
     (root / "autograder" / "hidden_tests").mkdir(parents=True)
-    (root / "lib").symlink_to(REPOSITORY / "lib")
+    linked = ("lib", "autograder/autograder", "autograder/pyproject.toml", "constraints.txt")
+    for name in linked:  # the last three go into Gradescope's package
+        (root / name).symlink_to(REPOSITORY / name)
     (root / "course.toml").write_text(renamed(COURSE_TOML))
     (root / "solutions" / f"{FIRST}.py").write_text(renamed(SOURCE))
     (root / "autograder" / "hidden_tests" / f"test_{FIRST}.py").write_text(renamed(HIDDEN_TESTS))
