@@ -232,7 +232,7 @@ def test_the_commands_about_a_class_run_in_the_order_of_the_readme(
     assert "2 handed in" in said["collect"]
     assert re.search(r"amara_okafor *│ *2/5", said["grade"])
     assert "the same in every task" in said["explain"]
-    assert "0 of 2 marks would change" in said["grade --regrade"]
+    assert "None of 2 marks would change" in said["grade --regrade"]
     assert "Final scores: " in said["export"]
     assert "holds the hidden tests of 01_mean_diff" in said["gradescope-package"]
     assert "found nothing more" in said["forget"]
