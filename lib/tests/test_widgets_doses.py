@@ -205,8 +205,10 @@ def test_new_sentences_ask_for_a_new_direction(explorer):
 
 def test_sparse_steering_is_offered_where_there_is_a_dictionary(model, settings):
     explorer = SteeringExplorer(model, sentences=((), ()), settings=settings)
-    assert "sparse steering" not in explorer._picker.own.how.options
-    explorer._picker.own.find.click()
+    own = explorer._picker.own
+    assert own is not None
+    assert "sparse steering" not in own.how.options
+    own.find.click()
     run_out(explorer)
     assert "“towards” holds 0 sentences: write 1 or more" in explorer.error.value
 
@@ -226,7 +228,8 @@ def test_the_record_holds_everything_that_is_shown(explorer):
 
 
 def test_work_that_has_ended_asks_for_no_more_steps():
-    ended, failed = [], []
+    ended: list[bool] = []
+    failed: list[Exception] = []
     steps = Steps(failed.append, lambda: ended.append(True))
     steps.begin(iter([(0.0, "one"), (0.5, "two")]))
     playing = getattr(steps._play, steps._playing)

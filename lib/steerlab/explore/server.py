@@ -52,7 +52,7 @@ def serve(model: str, *, sae: str | None = None, port: int = 8866, browser: bool
 
 
 def _application(voila: Any, port: int, token: str, address: str, browser: bool) -> Any:
-    class Explorer(voila):  # type: ignore[misc]
+    class Explorer(voila):
         """Voilà, which says where it is once it listens, and reads no configuration of others."""
 
         def listen(self) -> None:
