@@ -205,11 +205,12 @@ def test_residuals_are_centred_first(student, rng):
 )
 def test_every_direction_points_to_the_target(student, rng):
     for texts in both_ways(some_texts(rng, offset=False)):
-        got, _ = directions_of(student, texts, 3)
+        k = more_than_half(texts)  # so many do not all point one way by themselves
+        got, _ = directions_of(student, texts, k)
         exact, mask = texts.x.double().numpy(), texts.labels.numpy()
         along = got @ (exact[mask].mean(0) - exact[~mask].mean(0))
-        assert bool((along > 0).all())
-        assert np.abs(got @ got.T - np.eye(3)).max() < 1e-2
+        assert bool((along > -CLOSE * np.abs(texts.apart).max()).all())
+        assert np.abs(got @ got.T - np.eye(k)).max() < 1e-2
 
 
 @task(
@@ -227,7 +228,7 @@ def test_separations_belong_to_their_directions_and_fall(student, rng):
         return True if np.diff(sizes).max() > 0.1 * sizes.max() else None
 
     texts, _ = repeat_until(lambda: some_texts(rng, offset=False), orders_differ)
-    k = more_than_half(texts)  # so many do not all point one way, whichever class is the target
+    k = more_than_half(texts)
     for target in both_ways(texts):
         got, separations = directions_of(student, target, k)
         separations = as_tensor(separations, (k,)).numpy()
@@ -249,12 +250,13 @@ def test_only_the_first_components_take_part(student, rng):
         texts = some_texts(rng, offset=False, limit=limit)
         if set(wanted(texts, 2, limit)) != set(wanted(texts, 2)):
             break
-    got, _ = directions_of(student, texts, 2, n_components=limit)
     # The last of those that may be chosen is among the best, and has to be let in.
     last = int(wanted(texts, 2, limit).max()) + 1
-    narrow, _ = directions_of(student, texts, 2, n_components=last)
-    assert same_span(narrow, texts.axes[wanted(texts, 2, last)])
-    assert same_span(got, texts.axes[wanted(texts, 2, limit)])
+    for target in both_ways(texts):
+        narrow, _ = directions_of(student, target, 2, n_components=last)
+        assert same_span(narrow, texts.axes[wanted(texts, 2, last)])
+        got, _ = directions_of(student, target, 2, n_components=limit)
+        assert same_span(got, texts.axes[wanted(texts, 2, limit)])
 
 
 @task(
