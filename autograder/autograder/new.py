@@ -156,7 +156,7 @@ def _write_all(made: Mapping[Path, str], changed: Mapping[Path, str]) -> None:
             path.write_text(text, "utf-8")
         for path, text in changed.items():
             _replace(path, text.encode())
-        load_course(next(reversed(changed)).parent)
+        load_course([*changed][-1].parent)  # course.toml, as it is now
     except BaseException as error:
         for path, content in before.items():
             if path.read_bytes() != content:
