@@ -42,6 +42,15 @@ INSTALL = RUN + "test_a_student_installs_the_course_and_opens_it"
 MAKE = RUN + "test_make"
 PIPELINE = RUN + "test_the_steps_from_texts_to_a_steered_model_run_in_their_order"
 
+DOCTOR = "lib/tests/test_planning.py::test_the_command_prints_a_row_for_every_model_and_ends_with_one_line"
+EXPLORE = (
+    "autograder/tests/test_browser.py::test_a_feature_is_picked_turned_up_and_read_in_the_text"
+)
+CONTAINER = (
+    "autograder/tests/test_dockerfile.py"
+    "::test_the_set_up_runs_in_a_copy_of_what_the_image_has_by_then"
+)
+
 GUIDE_FILE = "docs/instructor-guide.md"
 HOME_CLASS = "--course ~/spring"
 #: A row for each command as its document shows it: the document, the command, and the test that runs it,
@@ -148,6 +157,18 @@ TABLE: tuple[tuple[str, str, str], ...] = (
     ("docs/student-guide.md", "pip install -c constraints.txt ./lib jupyterlab", INSTALL),
     ("docs/student-guide.md", "jupyter lab assignments", INSTALL),
     ("docs/student-guide.md", "steerlab check 01_mean_diff.ipynb", CLONE),
+    ("docs/student-guide.md", "steerlab doctor", DOCTOR),
+    ("docs/student-guide.md", "pip install -c constraints.txt './lib[explore]'", INSTALL),
+    ("docs/student-guide.md", "steerlab explore", EXPLORE),
+    (GUIDE_FILE, "docker build -t steerlab-grader .", CONTAINER),
+    (
+        GUIDE_FILE,
+        "docker run --rm -it --security-opt seccomp=unconfined --cap-add SYS_ADMIN "
+        "--cap-add NET_ADMIN "
+        "-v ~/spring:/class steerlab-grader grade 01_mean_diff",
+        "autograder/tests/test_dockerfile.py"
+        "::test_the_guide_builds_this_image_and_says_what_it_needs_to_run",
+    ),
 )
 
 

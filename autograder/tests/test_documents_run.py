@@ -355,7 +355,9 @@ def test_a_student_gets_the_course_and_checks_a_notebook(tmp_path):
 def test_a_student_installs_the_course_and_opens_it(tmp_path):
     """Into an environment that sees this one's packages, so that nothing is downloaded."""
     terminal = a_students_clone(tmp_path / "home", tmp_path / "work")
-    make, install, open_it = (one.command for one in rows_of(INSTALL, "docs/student-guide.md"))
+    make, install, open_it, with_page = (
+        one.command for one in rows_of(INSTALL, "docs/student-guide.md")
+    )
     terminal.type(make)
     terminal.environment["PATH"] = (
         f"{terminal.here / '.venv' / 'bin'}:{terminal.environment['PATH']}"
@@ -366,6 +368,7 @@ def test_a_student_installs_the_course_and_opens_it(tmp_path):
     (site / "seen.pth").write_text(here_installed + "\n")
     terminal.environment |= {"PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0"}
     terminal.type(install)
+    terminal.type(with_page)
     where = terminal.type("python -c 'import steerlab; print(steerlab.__file__)'").strip()
     assert where.startswith(str(site.resolve())) or ".venv" in where
     lab = subprocess.Popen(
