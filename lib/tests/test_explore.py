@@ -135,7 +135,7 @@ def test_a_model_that_cannot_be_loaded_is_said_in_the_page(tmp_path, monkeypatch
     page.load()
     page.build()
     [said] = shown(page, monkeypatch)
-    assert "cannot be loaded" in said.value
+    assert "Unrecognized model" in said.value
 
 
 def test_what_one_part_lacks_is_a_line_above_the_rest(checkpoint, monkeypatch):

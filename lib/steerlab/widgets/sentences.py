@@ -142,7 +142,7 @@ class OwnSentences:
         self.found.value = render.notes(
             [
                 f"{_count(n, len(read) - n)}; {answer.l0} of {answer.d_sae} features reach the mean of "
-                f"the first: {named}{more}."
+                f"the first: {named}{more or '.'}"
             ]
         )
         return answer.vector
