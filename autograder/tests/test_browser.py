@@ -100,9 +100,9 @@ def pick(page: Any, query: str) -> None:
     """Search for a feature and take the first that is found."""
     page.get_by_label("search").fill(query)
     page.get_by_label("search").press("Enter")
-    page.wait_for_function(
-        "q => [...document.querySelectorAll('select[size] option, select[multiple] option, option')]"
-        ".some(o => o.textContent.includes('topic: ' + q) && o.selected)",
+    page.wait_for_function(  # ipywidgets writes the blanks of an option as non-breaking ones
+        "q => [...document.querySelectorAll('option')].some("
+        "o => o.selected && o.textContent.replaceAll('\\u00a0', ' ').includes('topic: ' + q))",
         arg=query,
     )
 
