@@ -100,7 +100,7 @@ def _places(assignment_id: str, topic: str) -> dict[str, Path]:
         f"autograder/hidden_tests/test_{assignment_id}.py": TEMPLATES / f"hidden_tests.py{SUFFIX}",
         f"{bank}/survivors.toml": TEMPLATES / f"survivors.toml{SUFFIX}",
     }
-    for template in sorted((TEMPLATES / "mistakes").glob(f"*.py{SUFFIX}")):
+    for template in sorted((TEMPLATES / "answers").glob(f"*.py{SUFFIX}")):
         places[f"{bank}/{template.name.removesuffix(SUFFIX)}"] = template
     return places
 
