@@ -367,6 +367,8 @@ def test_a_student_installs_the_course_and_opens_it(tmp_path):
     here_installed = next(path for path in sys.path if path.endswith("site-packages"))
     (site / "seen.pth").write_text(here_installed + "\n")
     terminal.environment |= {"PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0"}
+    # Without an index pip cannot fetch what builds a package: it builds with what is seen here.
+    terminal.type("pip uninstall --yes setuptools")
     terminal.type(install)
     terminal.type(with_page)
     where = terminal.type("python -c 'import steerlab; print(steerlab.__file__)'").strip()
