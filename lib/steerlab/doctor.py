@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from steerlab.hub import KNOWN, ModelSource
+from steerlab.hub import KNOWN, ModelSource, known_name, known_names
 from steerlab.machine import Facts, examine
 from steerlab.planning import (
     COURSE_BATCH,
@@ -83,9 +83,9 @@ def diagnose(facts: Facts, model: str | None = None) -> Diagnosis:
     ok without a model: the packages are as required, so that the course runs. With one: that too,
     and the model can be loaded. Raises ValueError for an unknown name.
     """
-    model = next((name for name, s in KNOWN.items() if s.hub_id == model and model), model)
+    model = known_name(model) if model else model
     if model is not None and model not in KNOWN:
-        raise ValueError(f"unknown model {model!r}; known models: {', '.join(map(repr, KNOWN))}")
+        raise ValueError(f"unknown model {model!r}; known models: {known_names()}")
     every = {name: _row(source, facts) for name, source in KNOWN.items()}
     wrong = [package for package in facts.packages if not package.good]
     if wrong:

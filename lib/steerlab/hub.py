@@ -7,6 +7,7 @@ licence not accepted, a full disk. Each becomes one sentence with the way out.
 from __future__ import annotations
 
 import errno
+import os
 import re
 import shutil
 import socket
@@ -14,6 +15,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 GIB = 2**30
@@ -106,6 +108,44 @@ KNOWN: dict[str, ModelSource] = {
 
 class ModelUnavailable(RuntimeError):
     """A known model could not be fetched or does not fit; the message says why and what to do."""
+
+
+# ---------------------------------------------------------------- names and folders
+
+
+def known_name(name: str) -> str:
+    """The course name that a hub id stands for; any other name as it is."""
+    return next((known for known, source in KNOWN.items() if source.hub_id == name), name)
+
+
+def known_names() -> str:
+    """The course names in quotes, for a sentence."""
+    return ", ".join(map(repr, KNOWN))
+
+
+def name_or_folder(name: str | os.PathLike[str]) -> str:
+    """The course name, or the folder, that is meant. Raises ValueError, naming one that comes close."""
+    text = known_name(os.fspath(name))
+    is_path = isinstance(name, os.PathLike) or os.sep in text
+    if text in KNOWN or is_path or Path(text).is_dir():
+        return text
+    close = get_close_matches(text.lower(), KNOWN, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    raise ValueError(
+        f"unknown model {text!r}{hint} Known models: {known_names()}, or the path of a folder "
+        "with a Hugging Face checkpoint."
+    )
+
+
+def check_checkpoint(folder: Path) -> None:
+    """Raise FileNotFoundError unless the folder looks like a Hugging Face checkpoint."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder}; known models: {known_names()}")
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(
+            f"{folder} has no config.json: pass the folder of a Hugging Face checkpoint "
+            "(config.json, model.safetensors, tokenizer.json)"
+        )
 
 
 # ---------------------------------------------------------------- before the download

@@ -16,7 +16,6 @@ import struct
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +28,12 @@ from steerlab.hub import (
     ModelSource,
     ModelUnavailable,
     Shape,
+    check_checkpoint,
     explain_failure,
     fetchable,
     first_line,
+    known_names,
+    name_or_folder,
 )
 from steerlab.machine import this_machine
 from steerlab.planning import GIB, NEGLIGIBLE, Device, Machine, choose, refusal
@@ -102,27 +104,16 @@ def resolve_name(name: str | os.PathLike[str]) -> str:
     """
     if not isinstance(name, str | os.PathLike):
         raise TypeError(f"a model is named by a string or a path, not {type(name).__name__}")
-    text = os.fspath(name)
-    by_hub_id = {source.hub_id: known for known, source in KNOWN.items() if source.hub_id}
-    text = by_hub_id.get(text, text)
-    if text in KNOWN:
-        only = os.environ.get(ONLY_MODEL_VARIABLE)
-        if only and only != text:
-            if only not in KNOWN:
-                raise ValueError(f"{ONLY_MODEL_VARIABLE}={only!r}; known models: {_known_names()}")
-            if (text, only) not in _announced:
-                print(f"Here every model is {only!r}: {text!r} is not loaded.")
-                _announced.add((text, only))
-            return only
+    text = name_or_folder(name)
+    only = os.environ.get(ONLY_MODEL_VARIABLE)
+    if text not in KNOWN or not only or only == text:
         return text
-    if isinstance(name, os.PathLike) or os.sep in text or Path(text).is_dir():
-        return text
-    close = get_close_matches(text.lower(), KNOWN, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    raise ValueError(
-        f"unknown model {text!r}{hint} Known models: {_known_names()}, or the path of a folder "
-        "with a Hugging Face checkpoint."
-    )
+    if only not in KNOWN:
+        raise ValueError(f"{ONLY_MODEL_VARIABLE}={only!r}; known models: {known_names()}")
+    if (text, only) not in _announced:
+        print(f"Here every model is {only!r}: {text!r} is not loaded.")
+        _announced.add((text, only))
+    return only
 
 
 _announced: set[tuple[str, str]] = set()
@@ -137,10 +128,6 @@ def known_name_of(model: TransformerBridge) -> str | None:
     return None
 
 
-def _known_names() -> str:
-    return ", ".join(repr(name) for name in KNOWN)
-
-
 def _check_folder(folder: Path) -> None:
     """Raise FileNotFoundError unless the folder looks like a Hugging Face checkpoint."""
     if folder == TINY_FOLDER and not (folder / "config.json").is_file():
@@ -148,13 +135,7 @@ def _check_folder(folder: Path) -> None:
             f"the embedded model is missing from {folder}: install steerlab again, "
             "or train it with `python -m steerlab.tiny.train`"
         )
-    if not folder.is_dir():
-        raise FileNotFoundError(f"there is no folder {folder}; known models: {_known_names()}")
-    if not (folder / "config.json").is_file():
-        raise FileNotFoundError(
-            f"{folder} has no config.json: pass the folder of a Hugging Face checkpoint "
-            "(config.json, model.safetensors, tokenizer.json)"
-        )
+    check_checkpoint(folder)
 
 
 def shape_of(folder: Path) -> Shape:

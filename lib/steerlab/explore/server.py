@@ -103,29 +103,13 @@ def _voila() -> Any:
 
 def _checked_model(name: str) -> str:
     """The model's name, or its folder in full. Says what `load_model` would say, without torch."""
-    from difflib import get_close_matches
+    from steerlab.hub import KNOWN, check_checkpoint, name_or_folder
 
-    from steerlab.hub import KNOWN
-
-    by_hub_id = {source.hub_id: known for known, source in KNOWN.items() if source.hub_id}
-    name = by_hub_id.get(name, name)
+    name = name_or_folder(name)
     if name in KNOWN:
         return name
-    if os.sep in name or Path(name).is_dir():
-        folder = Path(name)
-        if not folder.is_dir():
-            raise FileNotFoundError(f"there is no folder {name}")
-        if not (folder / "config.json").is_file():
-            raise FileNotFoundError(
-                f"{name} has no config.json: pass the folder of a Hugging Face checkpoint"
-            )
-        return str(folder.resolve())
-    close = get_close_matches(name.lower(), KNOWN, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    raise ValueError(
-        f"unknown model {name!r}{hint} Known models: {', '.join(map(repr, KNOWN))}, or the path of a "
-        "folder with a Hugging Face checkpoint."
-    )
+    check_checkpoint(Path(name))
+    return str(Path(name).resolve())
 
 
 def _check_port(port: int) -> None:
