@@ -210,16 +210,7 @@ class SteeringExplorer(ExplorerLayout):
         self.unsteered.value = render.paragraph("unsteered", prompt, plain.text)
         method = self._picker.chosen()
         c = self._coefficient_of(method)
-        if method.make is not None:
-            with steer(self.model, method.make(c), self.positions):
-                written: Written = self._generate(prompt)
-        else:
-            assert method.write is not None
-            written = method.write(prompt, c)
-        if not isinstance(written, str | Completion):
-            raise TypeError(f"the method returned {type(written).__name__}, not text")
-        if isinstance(written, str):
-            written = written.removeprefix(prompt)
+        (written,) = method.written(self.model, [prompt], c, self.positions, self._generation())
         text = written if isinstance(written, str) else written.text
         self._remember(method, c, prompt, None, written, plain)
         self.steered.value = render.paragraph(self._how(method), prompt, text)
@@ -324,7 +315,7 @@ class SteeringExplorer(ExplorerLayout):
 
     @_shows_errors
     def _measure_doses(self) -> None:
-        method, judge = self._picker.chosen(), None
+        method = self._picker.chosen()
         if self._steps.running:
             raise ValueError("something is still being measured: press Stop, or wait for its end")
         prompt = self.prompt.value

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from steerlab.generation import Completion
+from steerlab.generation import Completion, generate
 from steerlab.sae.clamp import ClampFeatures
 from steerlab.sae.model import SAE
 from steerlab.settings import CourseSettings
@@ -24,6 +24,7 @@ from steerlab.steering import (
     coefficient_at,
     coefficient_for_dose,
     dose_of,
+    steer,
 )
 from steerlab.widgets.code import Cell
 
@@ -59,6 +60,31 @@ class Method:
     coefficient: Callable[[float], float] | None = None
     shown: Callable[[float], str] = "coefficient {:+.3g}".format
     concept: str | None = None
+
+    def written(
+        self,
+        model: TransformerBridge,
+        prompts: Sequence[str],
+        c: float,
+        positions: str,
+        generation: Mapping[str, Any],
+    ) -> list[str | Completion]:
+        """What it writes after each prompt at coefficient c; generation: arguments of `generate`.
+
+        Raises TypeError where a function of the reader's gives something else than text.
+        """
+        if self.make is not None:
+            with steer(model, self.make(c), positions):
+                return list(generate(model, prompts, **generation))
+        assert self.write is not None
+        written = [self.write(prompt, c) for prompt in prompts]
+        for text in written:
+            if not isinstance(text, str | Completion):
+                raise TypeError(f"the method returned {type(text).__name__}, not text")
+        return [
+            text.removeprefix(prompt) if isinstance(text, str) else text
+            for prompt, text in zip(prompts, written, strict=True)
+        ]
 
 
 class Ruler:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-from transformer_lens.model_bridge import TransformerBridge
+from typing import TYPE_CHECKING, Any
 
 from steerlab.evaluation import mean_fluency
-from steerlab.generation import Completion, generate
-from steerlab.steering import steer
+from steerlab.generation import Completion
 from steerlab.widgets.measures import Written
 from steerlab.widgets.methods import Method
 from steerlab.widgets.steps import Work
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
 
 
 @dataclass
@@ -57,7 +57,7 @@ def measure(
             _add(response, dose, None, None, None, [])
             response.missed.append(str(error))
         else:
-            written = _write(model, method, c, response.prompts, positions, generation)
+            written = method.written(model, response.prompts, c, positions, generation)
             nll = mean_fluency(model, _as_completions(model, written, response, generation)).nll
             said = [text if isinstance(text, str) else text.text for text in written]
             _add(response, dose, c, score(written) if score else None, nll, said)
@@ -76,28 +76,6 @@ def _add(
     response.scores.append(score)
     response.nlls.append(nll)
     response.texts.append(texts)
-
-
-def _write(
-    model: TransformerBridge,
-    method: Method,
-    c: float,
-    prompts: list[str],
-    positions: str,
-    generation: dict[str, Any],
-) -> list[Written]:
-    if method.make is not None:
-        with steer(model, method.make(c), positions):
-            return list(generate(model, prompts, **generation))
-    assert method.write is not None
-    written = [method.write(prompt, c) for prompt in prompts]
-    for text in written:
-        if not isinstance(text, str | Completion):
-            raise TypeError(f"the method returned {type(text).__name__}, not text")
-    return [
-        text.removeprefix(prompt) if isinstance(text, str) else text
-        for prompt, text in zip(prompts, written, strict=True)
-    ]
 
 
 def _as_completions(
