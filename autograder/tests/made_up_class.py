@@ -24,6 +24,18 @@ TESTS = {
         ("test_shifts_by_nothing", 1, "A shift by nothing still moves by OFFSET."),
     ],
 }
+#: More code in a notebook, of a length at which two notebooks with it are alike.
+COPIED = """
+def plot_all(values, labels):
+    rows = []
+    for label, value in zip(labels, values):
+        bar = "#" * int(value * 40)
+        rows.append(f"{label:>12} {bar} {value:.2f}")
+    width = max(len(row) for row in rows)
+    print("-" * width)
+    for row in sorted(rows, key=len, reverse=True):
+        print(row.ljust(width), end="|")
+"""
 #: What a student may write for each task, and which of its tests that passes.
 ANSWERS = {
     "double": {

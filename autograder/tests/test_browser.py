@@ -19,21 +19,10 @@ from chromium import (
     keep,
     serving,
 )
-from made_up_class import MadeUpClass
+from made_up_class import COPIED, MadeUpClass
 
 #: Students with their answers, as the made-up class names these; two share code to be compared.
 CLASS = [("ada", "right", "right"), ("bob", "positive", "offset"), ("cy", "raises", "blank")]
-COPIED = """
-def plot_all(values, labels):
-    rows = []
-    for label, value in zip(labels, values):
-        bar = "#" * int(value * 40)
-        rows.append(f"{label:>12} {bar} {value:.2f}")
-    width = max(len(row) for row in rows)
-    print("-" * width)
-    for row in sorted(rows, key=len, reverse=True):
-        print(row.ljust(width), end="|")
-"""
 
 LOADING = 180_000  # ms until a model has been loaded on a busy machine
 ANSWER = 60_000

@@ -20,20 +20,9 @@ from autograder.standings import INCOMPLETE, MISSING
 from autograder.terminal import DONE
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_up_class import MadeUpClass
+from made_up_class import COPIED, MadeUpClass
 from toy_course import hand_in
 
-COPIED = """
-def plot_all(values, labels):
-    rows = []
-    for label, value in zip(labels, values):
-        bar = "#" * int(value * 40)
-        rows.append(f"{label:>12} {bar} {value:.2f}")
-    width = max(len(row) for row in rows)
-    print("-" * width)
-    for row in sorted(rows, key=len, reverse=True):
-        print(row.ljust(width), end="|")
-"""
 CLASS = {
     "ada_lovelace": ("right", "right", COPIED),
     "bob_builder": ("sum", "right", COPIED.replace("value", "number").replace("rows", "lines")),
