@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from nbgrader.api import Base
 from nbgrader.dbutil import ALEMBIC_DIR
 from sqlalchemy import create_engine, inspect, make_url, text
@@ -25,9 +23,7 @@ def create_gradebook(url: str) -> None:
     try:
         if inspect(engine).get_table_names():
             return
-        config = Config()
-        config.set_main_option("script_location", ALEMBIC_DIR.replace("%", "%%"))
-        head = ScriptDirectory.from_config(config).get_current_head()
+        head = _newest_version()
         with engine.begin() as connection:
             Base.metadata.create_all(bind=connection)
             connection.execute(
@@ -39,6 +35,16 @@ def create_gradebook(url: str) -> None:
         raise unreachable(url, error) from error
     finally:
         engine.dispose()
+
+
+def _newest_version() -> str | None:
+    """The version of the tables that this nbgrader makes."""
+    from alembic.config import Config  # imported here: grading opens gradebooks, and makes none
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", ALEMBIC_DIR.replace("%", "%%"))
+    return ScriptDirectory.from_config(config).get_current_head()
 
 
 def unreachable(url: str, error: Exception) -> CourseError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -103,6 +104,15 @@ def test_grading_again_does_nothing_where_nothing_changed(klass):
     }
     assert klass.folder.ledger.read_bytes() == before
     assert pages == {p: p.stat().st_mtime_ns for p in klass.folder.feedback.rglob("*.html")}
+
+
+def test_an_emptied_store_is_filled_again_and_no_mark_is_touched(klass):
+    before = klass.folder.ledger.read_bytes()
+    stored = {path.name for path in klass.folder.results.iterdir()}
+    shutil.rmtree(klass.folder.results)
+    assert len(list(klass.batch().run())) == 3
+    assert {path.name for path in klass.folder.results.iterdir()} == stored
+    assert klass.folder.ledger.read_bytes() == before
 
 
 def test_a_mark_is_explained_by_running_it_again(klass):

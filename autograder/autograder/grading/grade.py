@@ -97,6 +97,8 @@ class Batch:
         """
         for student, taken, outcome in self.outcomes():
             if isinstance(outcome, Result) and self._is_recorded(student, outcome):
+                if self.session.store.get(outcome.key) is None:  # somebody has emptied the store
+                    self.session.keep(outcome)
                 self._note_choice(student)
                 yield self._row(taken, outcome, student)
             else:

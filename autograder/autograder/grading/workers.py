@@ -119,12 +119,15 @@ class Workers:
     def _local(self) -> Client:
         # Imported here, when the sandbox and the workers' parent are importing already.
         import dask
+        import distributed.utils
         import psutil
         from dask.system import CPU_COUNT  # what a container leaves of them
         from distributed import Client, LocalCluster
         from distributed.security import Security
         from distributed.system import MEMORY_LIMIT
 
+        # The workers' parent has its preloads: without this, Dask imports pandas here to name it one.
+        distributed.utils._forkserver_preload_set = True
         for name in QUIET:
             logging.getLogger(name).setLevel(logging.CRITICAL)
         free_mb = min(psutil.virtual_memory().available, MEMORY_LIMIT) / 2**20

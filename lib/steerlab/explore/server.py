@@ -91,6 +91,8 @@ def _announce(address: str, browser: bool) -> None:
 
 
 def _voila() -> Any:
+    # Of jsonschema's checks the one for IRIs takes seconds to import, and no notebook has any.
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     try:
         from voila.app import Voila
     except ImportError as error:
