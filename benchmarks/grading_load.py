@@ -8,7 +8,7 @@ import threading
 import time
 from dataclasses import dataclass
 from datetime import datetime
-from statistics import fmean
+from statistics import fmean, median
 
 import psutil
 from autograder.course import CourseFolder, load_course
@@ -35,12 +35,19 @@ def throughput(folder: CourseFolder) -> float:
     return (len(times) - 2) / (times[-1] - times[1])
 
 
-def throughput_last_over_first(folder: CourseFolder) -> float:
-    """Submissions a second in the last third of a batch over those in its first, from the ledger."""
+def last_over_first(folder: CourseFolder, watch: Watch) -> dict[str, float]:
+    """The last third of a batch over its first: submissions a second, from the ledger, and how fast
+    the machine was meanwhile. The first is for a machine that stays as it is: both are divided.
+    """
     times = recorded_at(folder)
     third = len(times) // 3
-    first, last = times[third] - times[0], times[-1] - times[-1 - third]
-    return first / last
+    first, last = (times[0], times[third]), (times[-1 - third], times[-1])
+    rates = (first[1] - first[0]) / (last[1] - last[0])
+    speed = watch.speed(*last) / watch.speed(*first)
+    return {
+        "throughput_last_over_first": round(rates / speed, 3),
+        "machine_speed_last_over_first": round(speed, 3),
+    }
 
 
 def megabytes_of_one_more(class_: dict[str, NotebookNode], more: int = 2) -> float:
@@ -90,8 +97,10 @@ def _pss(processes: list[psutil.Process]) -> float:
 class Sample:
     """One look at the grader's own processes, without the sandbox's."""
 
+    when: float
     rss: int
     descriptors: int
+    loop_s: float  # what a fixed piece of work takes of processor time: others slow it down, too
 
 
 class Watch:
@@ -130,6 +139,10 @@ class Watch:
             "leftover_processes": self.leftover,
         }
 
+    def speed(self, since: float, until: float) -> float:
+        """Fixed pieces of work a second of processor time, between two times."""
+        return 1 / median(s.loop_s for s in self.samples if since <= s.when <= until)
+
     def _look(self) -> None:
         while not self._stop.wait(0.5):
             rss = opened = 0
@@ -140,5 +153,8 @@ class Watch:
                         opened += process.num_fds()
                 except psutil.Error:
                     continue  # it has just ended
+            started = time.thread_time()
+            sum(number * number for number in range(100_000))
             if rss:
-                self.samples.append(Sample(rss, opened))
+                spent = time.thread_time() - started
+                self.samples.append(Sample(time.time(), rss, opened, spent))

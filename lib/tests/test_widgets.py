@@ -75,6 +75,24 @@ def test_dose_zero_leaves_the_text_as_it_was(explorer):
     assert explorer.steered.value.endswith(tail)
 
 
+def test_the_reader_says_how_long_the_texts_get(explorer, model):
+    prompt = explorer.prompt.value
+    explorer.run.click()
+    short = explorer.unsteered.value
+    explorer.length.value = 9
+    explorer.run.click()
+    plain = generate(model, prompt, max_new_tokens=9)[0].text
+    assert escape(plain) in explorer.unsteered.value != short
+    assert "max_new_tokens=9" in explorer.as_code()
+
+
+def test_a_text_that_exceeds_the_context_is_an_error_to_read(explorer, model):
+    explorer.length.value = 10 * model.cfg.n_ctx
+    assert explorer.length.value == model.cfg.n_ctx
+    explorer.run.click()
+    assert "shorten it, or ask for fewer new ones" in explorer.error.value
+
+
 def test_a_maker_of_interventions_is_set_to_the_dose_even_if_it_is_not_linear(model, vector):
     def make(c):
         return {HOOK: lambda resid: resid + c * abs(c) * vector.to(resid)}

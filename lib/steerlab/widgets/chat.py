@@ -33,9 +33,8 @@ class Exchange:
 class Conversation:
     """The exchanges so far."""
 
-    def __init__(self, model: TransformerBridge, max_new_tokens: int):
+    def __init__(self, model: TransformerBridge):
         self.model = model
-        self.max_new_tokens = max_new_tokens
         self.exchanges: list[Exchange] = []
 
     def check_template(self) -> None:
@@ -55,15 +54,17 @@ class Conversation:
             turns.append({"role": "assistant", "content": answer.text})
         return [*turns, {"role": "user", "content": said}]
 
-    def say(self, said: str, unsteered: Writer, steered: Writer, how: str) -> Exchange:
+    def say(
+        self, said: str, unsteered: Writer, steered: Writer, how: str, max_new_tokens: int
+    ) -> Exchange:
         """A turn of the reader's, answered by both sides; kept only if both answered.
 
-        unsteered and steered write on from the text of a side's conversation. Raises ValueError
-        without a chat template, or where a conversation outgrows the model's context.
+        unsteered and steered write up to `max_new_tokens` on from the text of a side's conversation.
+        Raises ValueError without a chat template, or where one outgrows the model's context.
         """
         self.check_template()
-        plain = unsteered(self._read("unsteered", said))
-        exchange = Exchange(said, plain, steered(self._read("steered", said)), how)
+        plain = unsteered(self._read("unsteered", said, max_new_tokens))
+        exchange = Exchange(said, plain, steered(self._read("steered", said, max_new_tokens)), how)
         self.exchanges.append(exchange)
         return exchange
 
@@ -71,13 +72,13 @@ class Conversation:
         """Begin anew."""
         self.exchanges.clear()
 
-    def _read(self, side: Side, said: str) -> str:
+    def _read(self, side: Side, said: str, max_new_tokens: int) -> str:
         """The text that the model reads, with BOS once if the template writes it."""
         text = chat_text(self.model, self.turns(side, said))
         n, limit = len(encode(self.model, text, prepend_bos=False)), int(self.model.cfg.n_ctx)
-        if n + self.max_new_tokens > limit:
+        if n + max_new_tokens > limit:
             raise ValueError(
-                f"the {side} conversation now has {n} tokens, and with {self.max_new_tokens} new "
+                f"the {side} conversation now has {n} tokens, and with {max_new_tokens} new "
                 f"ones it exceeds the model's context of {limit}: press Reset to begin anew"
             )
         return text

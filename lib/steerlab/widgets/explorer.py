@@ -117,14 +117,14 @@ class SteeringExplorer(ExplorerLayout):
             writing = OwnSentences(ruler, *sentences, sae, named)
             writing.find.on_click(self._find_direction)
         steps = Steps(self._show_error, self._show_measured)
-        super().__init__(settings, Picker(own, lists, writing), steps)
+        super().__init__(settings, Picker(own, lists, writing), steps, int(model.cfg.n_ctx))
         self._made = made or {}
         self._response: DoseResponse | None = None
         self._png: bytes | None = None
         self._rows: list[Row] = []
         self._measures = Measures(model, settings.mode, words_for, words_against, words or {})
-        self._unsteered: dict[str, tuple[Completion, Fluency]] = {}
-        self._conversation = Conversation(model, settings.max_new_tokens)
+        self._unsteered: dict[tuple[str, int], tuple[Completion, Fluency]] = {}
+        self._conversation = Conversation(model)
         self._shown: Shown | None = None
         self._connect()
         self._change_source()
@@ -203,10 +203,11 @@ class SteeringExplorer(ExplorerLayout):
         self._explore(prompt)
 
     def _explore(self, prompt: str) -> None:
-        if prompt not in self._unsteered:
+        asked = prompt, self.length.value
+        if asked not in self._unsteered:
             plain = self._generate(prompt)
-            self._unsteered[prompt] = plain, self._measures.fluency(prompt, plain)
-        plain, plain_fluency = self._unsteered[prompt]
+            self._unsteered[asked] = plain, self._measures.fluency(prompt, plain)
+        plain, plain_fluency = self._unsteered[asked]
         self.unsteered.value = render.paragraph("unsteered", prompt, plain.text)
         method = self._picker.chosen()
         c = self._coefficient_of(method)
@@ -229,7 +230,7 @@ class SteeringExplorer(ExplorerLayout):
 
     def _generation(self) -> dict[str, Any]:
         """The arguments of `generate`."""
-        new, mode = self.settings.max_new_tokens, self.settings.mode
+        new, mode = self.length.value, self.settings.mode
         return {"max_new_tokens": new, "mode": mode, **self._sampling}
 
     def _how(self, method: Method) -> str:
@@ -260,7 +261,7 @@ class SteeringExplorer(ExplorerLayout):
 
         turns = self._conversation.turns("steered", said)
         how = f"{self._how(method)}, {method.shown(c)}"
-        exchange = self._conversation.say(said, unsteered, steered, how)
+        exchange = self._conversation.say(said, unsteered, steered, how, self.length.value)
         self._show_conversation()
         self.prompt.value = ""
         self._remember(method, c, said, turns, exchange.steered, exchange.unsteered)
@@ -325,7 +326,7 @@ class SteeringExplorer(ExplorerLayout):
             method.name,
             self.dose.description,
             list(prompts),
-            self.settings.max_new_tokens,
+            self.length.value,
             score_label=judge[0] if judge else None,
         )
         self._steps.begin(

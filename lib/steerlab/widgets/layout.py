@@ -10,9 +10,12 @@ from steerlab.widgets.steps import Steps
 
 
 class ExplorerLayout:
-    """Every widget as an attribute, and `widget`, the box that holds those with a use now."""
+    """Every widget as an attribute, and `widget`, the box that holds those with a use now.
 
-    def __init__(self, settings: CourseSettings, picker: Picker, steps: Steps):
+    longest: the most tokens that may be asked for.
+    """
+
+    def __init__(self, settings: CourseSettings, picker: Picker, steps: Steps, longest: int):
         self.settings, self._picker, self._steps = settings, picker, steps
         self._chatting = False
         wide = widgets.Layout(width="auto")  # 100% would be cut off by its own margins
@@ -33,6 +36,13 @@ class ExplorerLayout:
         self.chat = widgets.Checkbox(value=False, description="multi-turn chat", indent=False)
         self.prompt = widgets.Textarea(
             value=self.settings.prompt, description="prompt", layout=wide
+        )
+        self.length = widgets.BoundedIntText(
+            value=self.settings.max_new_tokens,
+            min=1,
+            max=longest,
+            description="tokens",
+            layout=widgets.Layout(width="150px"),
         )
         self.run = widgets.Button(description="Generate", button_style="primary")
         self.reset = widgets.Button(description="Reset")
@@ -57,7 +67,7 @@ class ExplorerLayout:
     def _arrange(self) -> None:
         """Show the widgets that have a use now."""
         self._buttons.children = [
-            self.run, *([self.reset] if self._chatting else [self.measure]), self.copy,
+            self.run, *([self.reset] if self._chatting else [self.measure]), self.copy, self.length,
         ]  # fmt: skip
         self.widget.children = [
             *self._picker.rows,
