@@ -64,4 +64,6 @@ fi
 say "setup: installing the packages into .venv (some minutes the first time)"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check \
     --constraint constraints.txt --editable 'lib[pretrained,explore]' --editable 'autograder[test]'
+# pip compiles what it installs, but not what stays where it is.
+.venv/bin/python -m compileall -q lib/steerlab autograder/autograder
 printf '%s' "$wanted" >"$stamp"
