@@ -203,7 +203,9 @@ def test_the_set_up_runs_in_a_copy_of_what_the_image_has_by_then(tmp_path):
     # An option, and not PIP_DRY_RUN: the pip that fetches the build's own tools would obey that, too.
     python = tmp_path / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
-    python.write_text(f'#!/bin/sh\nexec "{beside}/bin/python" "$@" --dry-run\n')
+    python.write_text(
+        f'#!/bin/sh\n[ "$2" = pip ] && set -- "$@" --dry-run\nexec "{beside}/bin/python" "$@"\n'
+    )
     python.chmod(0o755)
     run = subprocess.run(
         ["./setup.sh"],
