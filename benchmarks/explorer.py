@@ -23,24 +23,16 @@ from statistics import median
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "autograder" / "tests"))
-from chromium import chromium, free_port, serving
+from chromium import chromium, free_port, press_generate, serving
 
 TOKENS = 30
 LOADING, ANSWER = 180_000, 60_000  # milliseconds
-MARK = "document.querySelectorAll('.widget-html-content p').forEach(p => { p.dataset.old = 1; })"
-WRITTEN = (
-    "[...document.querySelectorAll('button')].some(b => b.textContent == 'Generate' && !b.disabled)"
-    " && document.querySelector('.widget-html-content p:not([data-old])')"
-    " && document.body.innerText.includes('NLL (nats/token)')"
-)
 
 
 def seconds_of_a_click(page: Any) -> float:
     """From the click on Generate to a steered text that was not there before."""
-    page.evaluate(MARK)
     started = time.perf_counter()
-    page.get_by_role("button", name="Generate").click()
-    page.wait_for_function(WRITTEN)
+    press_generate(page)
     return time.perf_counter() - started
 
 
@@ -60,7 +52,7 @@ def clicks(page: Any, prompts: list[str], doses: int) -> list[float]:
 def main() -> None:
     """Open the page, click, print the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="4 clicks instead of 20")
+    parser.add_argument("--quick", action="store_true", help="4 clicks instead of 18")
     options = parser.parse_args()
     prompts = ["Write a haiku.", "The movie that I saw yesterday was", "In the evening we"]
     with tempfile.TemporaryDirectory(prefix="steerlab-bench-") as scratch, chromium() as browser:

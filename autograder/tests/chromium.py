@@ -96,6 +96,19 @@ def wait_until_open(address: str) -> None:
     raise AssertionError(f"nothing listens at {address}")
 
 
+def press_generate(page: Any) -> None:
+    """Press the explorer's button, and wait for a text that was not there before with its measures."""
+    page.evaluate(
+        "document.querySelectorAll('.widget-html-content p').forEach(p => { p.dataset.old = 1; })"
+    )
+    page.get_by_role("button", name="Generate").click()
+    page.wait_for_function(
+        "[...document.querySelectorAll('button')].some(b => b.textContent == 'Generate' && !b.disabled)"
+        " && document.querySelector('.widget-html-content p:not([data-old])')"
+        " && document.body.innerText.includes('NLL (nats/token)')"
+    )
+
+
 def is_blank(png: bytes) -> bool:
     """Whether a screenshot shows next to nothing: one colour, or so few dark points as to be a frame."""
     from PIL import Image

@@ -17,6 +17,7 @@ from chromium import (
     free_port,
     grave_errors,
     keep,
+    press_generate,
     serving,
 )
 from made_up_class import COPIED, MadeUpClass
@@ -73,15 +74,7 @@ def steered(page: Any) -> str:
 
 def generate(page: Any) -> str:
     """Press Generate and wait for a text that was not there before."""
-    page.evaluate(
-        "document.querySelectorAll('.widget-html-content p').forEach(p => { p.dataset.old = 1; })"
-    )
-    page.get_by_role("button", name="Generate").click()
-    page.wait_for_function(
-        "[...document.querySelectorAll('button')].some(b => b.textContent == 'Generate' && !b.disabled)"
-        " && document.querySelector('.widget-html-content p:not([data-old])')"
-        " && document.body.innerText.includes('NLL (nats/token)')"
-    )
+    press_generate(page)
     return steered(page)
 
 
