@@ -9,6 +9,7 @@ import ipywidgets
 import nbformat
 import pytest
 from chromium import WIDE, chromium, free_port, keep, serving
+from playwright.sync_api import expect
 
 SOLUTION = Path(__file__).parents[2] / "solutions" / "03_sae_clamping" / "03_sae_clamping.ipynb"
 TOKEN = "a-student"
@@ -66,8 +67,8 @@ def test_notebook_03_in_jupyterlab_shows_its_widget_and_the_widget_works(tmp_pat
         page = browser.new_context(viewport={"width": WIDE, "height": 900}).new_page()
         page.set_default_timeout(180_000)
         page.goto(f"http://127.0.0.1:{port}/lab/tree/03.ipynb?token={TOKEN}")
-        page.wait_for_selector(".jp-NotebookPanel-toolbar")
-        page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']")
+        # The toolbar's own indicator says idle before there is a kernel, and cells sent then are lost.
+        page.wait_for_selector(".jp-StatusBar-TextItem:has-text('(ipykernel) | Idle')")
         page.click("div.lm-MenuBar-itemLabel:has-text('Run')")
         page.click("div.lm-Menu-itemLabel:has-text('Run All Cells')")
         button = page.locator(".jp-OutputArea button:has-text('Generate')")
@@ -78,14 +79,17 @@ def test_notebook_03_in_jupyterlab_shows_its_widget_and_the_widget_works(tmp_pat
         first = steered(page)
         handle = page.locator(".jp-OutputArea .noUi-handle").first
         handle.focus()
+        coefficient = page.locator(".jp-OutputArea :text('coefficient'):visible").first
+        # Several moves at once would arrive bundled, the last of them after the click.
         for _ in range(6):
+            before = coefficient.inner_text()
             handle.press("ArrowRight")
+            expect(coefficient).not_to_have_text(before, timeout=60_000)
         page.wait_for_selector(".jp-OutputArea .widget-readout:has-text('0.70')")
         button.click()
         page.wait_for_function(
-            "before => [...document.querySelectorAll('.jp-OutputArea .widget-html-content p')]"
+            "[...document.querySelectorAll('.jp-OutputArea .widget-html-content p')]"
             ".some(p => p.previousElementSibling?.textContent.includes('dose +0.70'))",
-            arg=first,
         )
         assert steered(page) != first
         assert keep(page, "jupyterlab-03")
