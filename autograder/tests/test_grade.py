@@ -78,7 +78,7 @@ def graded(tmp_path_factory):
     for student, (notebook, _) in crowd.items():
         hand_in(folder.root, student, notebook)
     hand_in(folder.root, "broken-file", b"{ this is no notebook")
-    rows = grade_class(folder, course, "01_toy")
+    rows = grade_class(folder, course, "01_toy", workers=2)
     return course, folder, crowd, rows
 
 

@@ -51,7 +51,7 @@ for more in json.loads(sys.argv[1]):
 secret = (folder.root / "secret").read_text().strip()
 print(json.dumps({"runs": said, "secret": secret}))
 """
-ALLOWED = ["--allow-weaker-sandbox", "--workers", "2"]
+ALLOWED, ONE = ["--allow-weaker-sandbox"], ["--workers", "1"]
 
 
 def graded(runs: list[list[str]], **kinds: Any) -> tuple[list[dict[str, Any]], str]:
@@ -65,7 +65,7 @@ def graded(runs: list[list[str]], **kinds: Any) -> tuple[list[dict[str, Any]], s
 @pytest.fixture(scope="module")
 def without_namespaces() -> tuple[list[dict[str, Any]], str]:
     """Not allowed, allowed, and not allowed again; in one container."""
-    return graded([["--workers", "2"], ALLOWED, []])
+    return graded([["--workers", "2"], [*ALLOWED, "--workers", "2"], []])
 
 
 def refused(run: dict[str, Any]) -> str:
@@ -111,7 +111,7 @@ def test_a_later_strict_run_takes_none_of_those_results(without_namespaces):
 
 
 def test_without_landlock_too_the_level_is_weaker_and_says_what_is_missing():
-    ((run,), secret) = graded([ALLOWED], deny=("landlock_create_ruleset",))
+    ((run,), secret) = graded([[*ALLOWED, *ONE]], deny=("landlock_create_ruleset",))
     assert run["code"] == DONE, run["out"] + run["err"]
     (line,) = [line for line in run["out"].splitlines() if line.startswith("Isolation: ")]
     assert line.startswith(f"Isolation: {WEAKER} (without namespaces, own_files; ")
@@ -124,6 +124,6 @@ def test_where_not_even_users_can_be_changed_the_flag_grades_nothing():
     from container import CAPABILITIES
 
     fewer = tuple(name for name in CAPABILITIES if name != "SETUID")
-    ((run,), _) = graded([ALLOWED], capabilities=fewer)
+    ((run,), _) = graded([[*ALLOWED, *ONE]], capabilities=fewer)
     assert "Students' code cannot be kept apart here" in refused(run)
     assert (run["recorded"], run["pages"], run["ledger"]) == ([], [], False)

@@ -175,7 +175,9 @@ def hand_in(folder: Path, student: str, notebook: nbformat.NotebookNode | bytes)
     return path
 
 
-def grade_class(folder: CourseFolder, course: Course, assignment_id: str) -> dict[str, Row]:
+def grade_class(
+    folder: CourseFolder, course: Course, assignment_id: str, *, workers: int = 1
+) -> dict[str, Row]:
     """Grade what is handed in; each student's row of the table."""
-    with Workers(course, course.assignment(assignment_id), (folder.root,)) as workers:
-        return {row.student: row for row in Batch(folder, course, assignment_id, workers).run()}
+    with Workers(course, course.assignment(assignment_id), (folder.root,), workers) as at_work:
+        return {row.student: row for row in Batch(folder, course, assignment_id, at_work).run()}
