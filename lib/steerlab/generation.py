@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import torch
@@ -52,11 +54,66 @@ def generate(
     Raises ValueError for no prompts, or where prompt and completion exceed the model's context.
     """
     prompts = check_texts([prompts] if isinstance(prompts, str) else prompts, "prompts")
+    rows = [encode(model, prompt, mode=mode, prepend_bos=prepend_bos) for prompt in prompts]
+    _check_request(model, rows, max_new_tokens, temperature)
+    completions: list[Completion | None] = [None] * len(rows)
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        batch, draws = pad_left(model, [rows[i] for i in chosen]), _draws(seed, chosen)
+        steps = _new_tokens(model, batch, max_new_tokens, use_cache, temperature, draws)
+        new = torch.stack(list(steps), dim=1).tolist()
+        for i, tokens in zip(chosen, new, strict=True):
+            completions[i] = _completion(model, prompts[i], rows[i], tokens)
+    return [completion for completion in completions if completion is not None]
+
+
+@torch.no_grad()
+def stream(
+    model: TransformerBridge,
+    prompt: str,
+    *,
+    around: Callable[[], AbstractContextManager[None]] = nullcontext,
+    every: float = 0.0,
+    max_new_tokens: int = 30,
+    use_cache: bool = True,
+    temperature: float = 0.0,
+    seed: int = 0,
+    mode: Mode = "raw",
+    prepend_bos: bool | None = None,
+) -> Iterator[Completion]:
+    """What `generate` writes after one prompt, as it grows; the last one given is the whole.
+
+    every: seconds to write for between two of them; 0 gives one after each token. around: entered
+    while tokens are written and left in between, such as the `on` of a `steerlab.steering.Steering`.
+
+    Raises as `generate` does, when the first is asked for.
+    """
+    check_texts([prompt], "prompts")
+    row = encode(model, prompt, mode=mode, prepend_bos=prepend_bos)
+    _check_request(model, [row], max_new_tokens, temperature)
+    batch, draws = pad_left(model, [row]), _draws(seed, [0])
+    steps = _new_tokens(model, batch, max_new_tokens, use_cache, temperature, draws)
+    tokens: list[int] = []
+    while True:
+        known, pause = len(tokens), monotonic() + every
+        with around():
+            for new in steps:
+                tokens.append(int(new))
+                if monotonic() >= pause:
+                    break
+        if len(tokens) == known:
+            return
+        yield _completion(model, prompt, row, tokens)
+
+
+def _check_request(
+    model: TransformerBridge, rows: list[list[int]], max_new_tokens: int, temperature: float
+) -> None:
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens is {max_new_tokens}; it must be at least 1")
     if temperature < 0:
         raise ValueError(f"temperature is {temperature}; it must be 0 (greedy) or more")
-    rows = [encode(model, prompt, mode=mode, prepend_bos=prepend_bos) for prompt in prompts]
     limit = int(model.cfg.n_ctx)
     for i, row in enumerate(rows):
         if len(row) + max_new_tokens > limit:
@@ -64,31 +121,32 @@ def generate(
                 f"prompts[{i}] has {len(row)} tokens; with {max_new_tokens} new ones it exceeds "
                 f"the model's context of {limit}: shorten it, or ask for fewer new ones"
             )
-    completions: list[Completion | None] = [None] * len(rows)
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
-        # Odd multiplier: prompt i of seed s and prompt i+1 of seed s-1 must not share their draws.
-        draws = [torch.Generator().manual_seed(seed * 1_000_003 + i) for i in chosen]
-        new = _continue_batch(
-            model, pad_left(model, [rows[i] for i in chosen]), max_new_tokens, use_cache,
-            temperature, draws,
-        )  # fmt: skip
-        for i, tokens in zip(chosen, new, strict=True):
-            text = model.tokenizer.decode(tokens, clean_up_tokenization_spaces=False)
-            completions[i] = Completion(prompts[i], text, tuple(tokens), tuple(rows[i]))
-    return [completion for completion in completions if completion is not None]
 
 
-def _continue_batch(
+def _draws(seed: int, indices: list[int]) -> list[torch.Generator]:
+    """A generator of its own for each prompt."""
+    # Odd multiplier: prompt i of seed s and prompt i+1 of seed s-1 must not share their draws.
+    return [torch.Generator().manual_seed(seed * 1_000_003 + i) for i in indices]
+
+
+def _completion(
+    model: TransformerBridge, prompt: str, row: list[int], tokens: list[int]
+) -> Completion:
+    """What stands before the end-of-text token."""
+    tokens = _until_end(tokens, end_tokens(model))
+    text = model.tokenizer.decode(tokens, clean_up_tokenization_spaces=False)
+    return Completion(prompt, text, tuple(tokens), tuple(row))
+
+
+def _new_tokens(
     model: TransformerBridge,
     batch: TokenBatch,
     max_new_tokens: int,
     use_cache: bool,
     temperature: float,
     draws: list[torch.Generator],
-) -> list[list[int]]:
-    """New token ids for each row of a left-padded batch, up to its end-of-text token."""
+) -> Iterator[Int[Tensor, " batch"]]:
+    """The next token of each row of a left-padded batch, until every row has its end of text."""
     use_cache = use_cache and cache_allowed(model)
     begin_prompt(model)
     tokens, mask = batch.tokens, batch.attention_mask
@@ -111,10 +169,9 @@ def _continue_batch(
         tokens = torch.cat([tokens, new[:, None]], dim=1)
         mask = torch.cat([mask, torch.ones_like(new)[:, None]], dim=1)
         finished |= torch.isin(new, ends)
+        yield new
         if finished.all():
-            break
-    end_ids = set(ends.tolist())
-    return [_until_end(row, end_ids) for row in tokens[:, batch.tokens.shape[1] :].tolist()]
+            return
 
 
 def _pick(

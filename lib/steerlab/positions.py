@@ -27,16 +27,15 @@ _active: WeakKeyDictionary[TransformerBridge, list[PositionTracker]] = WeakKeyDi
 
 
 @contextmanager
-def track_positions(model: TransformerBridge, positions: Positions) -> Iterator[PositionTracker]:
-    """Within this block, a tracker whose `mask` fits the forward pass under way."""
-    tracker = PositionTracker(parse_positions(positions))
+def tracking(model: TransformerBridge, tracker: PositionTracker) -> Iterator[None]:
+    """Within this block the tracker's `mask` fits the forward pass under way."""
     # The wrapped Hugging Face model is the one place that every way of running the bridge
     # passes, and the first to know the attention mask and the cache.
     handle = model.original_model.register_forward_pre_hook(tracker.observe, with_kwargs=True)
     active = _active.setdefault(model, [])
     active.append(tracker)
     try:
-        yield tracker
+        yield
     finally:
         active.remove(tracker)
         handle.remove()
@@ -80,11 +79,11 @@ class PositionTracker:
     """Knows, during each forward pass, which of its tokens are steered.
 
     `mask` is [batch, n_new] for the tokens of the pass under way; `steers` says whether it is true
-    somewhere, `everywhere` whether nowhere false.
+    somewhere, `everywhere` whether nowhere false. Raises as `parse_positions` does.
     """
 
-    def __init__(self, positions: str | tuple[int, ...]):
-        self.positions = positions
+    def __init__(self, positions: Positions):
+        self.positions = parse_positions(positions)
         self.mask: Bool[Tensor, "batch n_new"] | None = None
         self.steers = self.everywhere = False
         self.forget()

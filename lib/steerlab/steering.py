@@ -20,7 +20,7 @@ from torch import Tensor
 
 from steerlab.generation import Completion, generate
 from steerlab.hooks import check_hook_names, check_unhooked, read_batch
-from steerlab.positions import Positions, PositionTracker, parse_positions, track_positions
+from steerlab.positions import Positions, PositionTracker, parse_positions, tracking
 from steerlab.tokens import Mode, TokenBatch, check_texts, tokenize
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ __all__ = [
     "AddVector",
     "Completion",
     "Intervention",
+    "Steering",
     "coefficient_at",
     "coefficient_for_dose",
     "dose_of",
@@ -95,14 +96,37 @@ def steer(
     Raises ValueError for an unknown hook name (naming close ones) or positions, TypeError for
     something that cannot be called.
     """
-    names = check_hook_names(model, interventions)
-    for name in names:
-        if not callable(interventions[name]):
-            kind = type(interventions[name]).__name__
-            raise TypeError(f"{name}: an intervention is a function of the residual, not {kind}")
-    with track_positions(model, positions) as tracker:
-        hooks = [(name, _masked(name, interventions[name], tracker)) for name in names]
-        with model.hooks(fwd_hooks=hooks):
+    with Steering(model, interventions, positions).on():
+        yield
+
+
+class Steering:
+    """The interventions of one text, taken on and off while it is written.
+
+    Like `steer`, whose arguments and errors it has, for a text that is written a few tokens at a
+    time: it keeps in mind which tokens were the prompt, and while it is off the model is as it was.
+    """
+
+    def __init__(
+        self,
+        model: TransformerBridge,
+        interventions: Mapping[str, Intervention],
+        positions: Positions = "all",
+    ):
+        names = check_hook_names(model, interventions)
+        for name in names:
+            if not callable(interventions[name]):
+                kind = type(interventions[name]).__name__
+                raise TypeError(
+                    f"{name}: an intervention is a function of the residual, not {kind}"
+                )
+        self._model, self._tracker = model, PositionTracker(positions)
+        self._hooks = [(name, _masked(name, interventions[name], self._tracker)) for name in names]
+
+    @contextmanager
+    def on(self) -> Iterator[None]:
+        """Within this block the model is steered."""
+        with tracking(self._model, self._tracker), self._model.hooks(fwd_hooks=self._hooks):
             yield
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,13 @@ def random_hf_model(architecture: str, vocab_size: int, context: int = 64) -> Pr
         if parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=0.3)
     return model
+
+
+@pytest.fixture(autouse=True)
+def no_text_waits_for_a_browser(monkeypatch):
+    """A click writes the whole text, however slow the machine is."""
+    if steps := sys.modules.get("steerlab.widgets.steps"):
+        monkeypatch.setattr(steps, "AT_ONCE_S", float("inf"))
 
 
 @pytest.fixture(scope="session")

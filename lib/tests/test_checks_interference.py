@@ -65,7 +65,7 @@ def right_p(observed, controls, *, both=True, ties=True, itself=1, guard=True):
 def right_interval(values, prompt, level, n, seed, *, rows=False, means=True, size=1.0, fixed=True):
     x = values if rows else torch.stack([values[prompt == i].mean() for i in prompt.unique()])
     g = torch.Generator()
-    g = g.manual_seed(seed) if fixed else g.manual_seed(torch.seed() % 1000)
+    g = g.manual_seed(seed) if fixed else g.manual_seed(torch.seed() % 2**31)
     drawn = x[
         torch.randint(len(x), (n, max(1, int(size * len(x))) if means else 1), generator=g)
     ].mean(1)

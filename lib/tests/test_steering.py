@@ -8,9 +8,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from steerlab.generation import generate
+from steerlab.generation import generate, stream
 from steerlab.hooks import read_batch
-from steerlab.steering import AddVector, coefficient_for_dose, dose_of, residual_norm, steer
+from steerlab.steering import (
+    AddVector,
+    Steering,
+    coefficient_for_dose,
+    dose_of,
+    residual_norm,
+    steer,
+)
 from steerlab.tokens import tokenize
 
 PRE, POST = "blocks.1.hook_resid_pre", "blocks.0.hook_resid_post"
@@ -44,6 +51,45 @@ def test_cache_and_batching_change_no_token(any_model, prompts, hook_name, prepe
     assert cached[:1] == shortest_alone, "padding changed a token"
     assert cached != completions(any_model, prompts, **options), "steering had no effect"
     assert not hooks_left(any_model)
+
+
+@pytest.mark.parametrize("positions", ["all", "prompt", "generated", INDICES, "newest_only"])
+@pytest.mark.parametrize("sampled", [{}, {"temperature": 1.5, "seed": 3}])
+def test_a_streamed_text_is_the_generated_one_and_the_model_is_free_in_between(
+    any_model, prompts, positions, sampled
+):
+    add = {PRE: AddVector(direction(any_model), 4.0)}
+    with steer(any_model, add, positions):
+        (whole,) = generate(any_model, prompts[2], max_new_tokens=6, **sampled)
+    steering = Steering(any_model, add, positions)
+    pieces = []
+    for piece in stream(any_model, prompts[2], around=steering.on, max_new_tokens=6, **sampled):
+        pieces.append(piece)
+        assert not hooks_left(any_model)
+        # A text of somebody else's in between, steered otherwise.
+        with steer(any_model, {PRE: AddVector(direction(any_model, seed=1), 2.0)}, "generated"):
+            generate(any_model, prompts[0], max_new_tokens=2)
+    assert pieces[-1] == whole
+    assert [len(piece.tokens) for piece in pieces] == list(range(1, len(pieces) + 1))
+    assert all(whole.tokens[: len(piece.tokens)] == piece.tokens for piece in pieces)
+
+
+def test_a_stream_in_long_slices_gives_the_whole_at_once(model, prompts):
+    (whole,) = generate(model, prompts[0], max_new_tokens=6)
+    assert list(stream(model, prompts[0], every=3600, max_new_tokens=6)) == [whole]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"max_new_tokens": 0}, "must be at least 1"),
+        ({"temperature": -1.0}, "must be 0"),
+        ({"max_new_tokens": 10_000}, "exceeds the model's context"),
+    ],
+)
+def test_what_generate_refuses_a_stream_refuses(model, wrong, said):
+    with pytest.raises(ValueError, match=said):
+        next(stream(model, "The movie", **wrong))
 
 
 @pytest.mark.parametrize("positions", ["all", "prompt", "generated"])

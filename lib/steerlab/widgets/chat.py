@@ -5,7 +5,6 @@ Both sides get the same turns of the reader, and each answers on from its own an
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 
 Side = Literal["unsteered", "steered"]
 Turns = list[dict[str, str]]
-Writer = Callable[[str], Completion]
 
 
 @dataclass(frozen=True)
@@ -54,19 +52,16 @@ class Conversation:
             turns.append({"role": "assistant", "content": answer.text})
         return [*turns, {"role": "user", "content": said}]
 
-    def say(
-        self, said: str, unsteered: Writer, steered: Writer, how: str, max_new_tokens: int
-    ) -> Exchange:
-        """A turn of the reader's, answered by both sides; kept only if both answered.
+    def texts(self, said: str, max_new_tokens: int) -> tuple[str, str]:
+        """What the unsteered and the steered side read, to answer a new turn of the reader's.
 
-        unsteered and steered write up to `max_new_tokens` on from the text of a side's conversation.
         Raises ValueError without a chat template, or where one outgrows the model's context.
         """
         self.check_template()
-        plain = unsteered(self._read("unsteered", said, max_new_tokens))
-        exchange = Exchange(said, plain, steered(self._read("steered", said, max_new_tokens)), how)
-        self.exchanges.append(exchange)
-        return exchange
+        return (
+            self._read("unsteered", said, max_new_tokens),
+            self._read("steered", said, max_new_tokens),
+        )
 
     def reset(self) -> None:
         """Begin anew."""

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from steerlab.cavs import CAVs
 from steerlab.evaluation import Fluency
-from steerlab.generation import Completion, generate
+from steerlab.generation import Completion
 from steerlab.sae.clamp import ClampFeatures
 from steerlab.sae.labels import FeatureLabels
 from steerlab.sae.model import SAE
 from steerlab.settings import CourseSettings, course_settings
-from steerlab.steering import steer
+from steerlab.steering import Steering
 from steerlab.widgets import render
-from steerlab.widgets.chat import Conversation, Turns
+from steerlab.widgets.chat import Conversation, Exchange, Turns
 from steerlab.widgets.code import Made, notebook_variables
 from steerlab.widgets.layout import ExplorerLayout
 from steerlab.widgets.measures import Measures, Row, Written
-from steerlab.widgets.methods import ClampMaker, Method, MethodLike, Ruler, as_method
+from steerlab.widgets.methods import Choice, ClampMaker, Method, MethodLike, Ruler, as_method
 from steerlab.widgets.picker import Picker
 from steerlab.widgets.reproduce import Shown, reproducing_cell
 from steerlab.widgets.response import DoseResponse, measure
 from steerlab.widgets.saving import links, picture, record
 from steerlab.widgets.sentences import OwnSentences
 from steerlab.widgets.sources import Concepts, Features
-from steerlab.widgets.steps import Steps
+from steerlab.widgets.steps import Steps, Work
+from steerlab.widgets.writing import write
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -44,6 +45,10 @@ def _shows_errors(callback: Callable[[Any], None]) -> Callable[..., None]:
             self.error.value = render.error(error)
 
     return reporting
+
+
+def _text(written: Written) -> str:
+    return written if isinstance(written, str) else written.text
 
 
 class SteeringExplorer(ExplorerLayout):
@@ -116,8 +121,10 @@ class SteeringExplorer(ExplorerLayout):
             named = labels if isinstance(labels, FeatureLabels) else None
             writing = OwnSentences(ruler, *sentences, sae, named)
             writing.find.on_click(self._find_direction)
+        picker = Picker(own, lists, writing)
         steps = Steps(self._show_error, self._show_measured)
-        super().__init__(settings, Picker(own, lists, writing), steps, int(model.cfg.n_ctx))
+        texts = Steps(self._show_error, self._let_write_again)
+        super().__init__(settings, picker, steps, texts, int(model.cfg.n_ctx))
         self._made = made or {}
         self._response: DoseResponse | None = None
         self._png: bytes | None = None
@@ -181,42 +188,41 @@ class SteeringExplorer(ExplorerLayout):
 
     # ------------------------------------------------------------ one prompt
 
-    def _on_click(self, button: Any = None) -> None:
-        ready = self.run.description
-        self.run.disabled, self.run.description = True, "Generating…"
-        try:
-            self._write()
-        finally:
-            self.run.disabled, self.run.description = False, ready
-
     @_shows_errors
-    def _write(self) -> None:
+    def _on_click(self) -> None:
         self._shown, self.code.value = None, ""
         self._save()
-        prompt = self.prompt.value
-        if self._chatting:
-            self._take_turn(prompt)
-            return
+        self.run.disabled, self.run.description = True, "Generating…"
+        work = self._take_turn() if self._chatting else self._explore()
+        self._writing.begin(work, at_once=True)
+
+    def _let_write_again(self) -> None:
+        """After a text, an error or a stop."""
+        self.run.disabled = False
+        self.run.description = "Send" if self._chatting else "Generate"
+
+    def _explore(self) -> Work:
+        prompt, generation = self.prompt.value, self._generation()
         self.steered.value = self.measures.value = ""
         if not prompt.strip():
             raise ValueError("the prompt is empty: type a few words to continue")
-        self._explore(prompt)
-
-    def _explore(self, prompt: str) -> None:
-        asked = prompt, self.length.value
+        use, asked = self._chosen(), (prompt, generation["max_new_tokens"])
         if asked not in self._unsteered:
-            plain = self._generate(prompt)
+            plain = yield from write(
+                self.model, prompt, generation, "unsteered", part=(0.0, 0.5),
+                show=lambda text: self._show(self.unsteered, "unsteered", prompt, f"{text} …"),
+            )  # fmt: skip
             self._unsteered[asked] = plain, self._measures.fluency(prompt, plain)
         plain, plain_fluency = self._unsteered[asked]
-        self.unsteered.value = render.paragraph("unsteered", prompt, plain.text)
-        method = self._picker.chosen()
-        c = self._coefficient_of(method)
-        (written,) = method.written(self.model, [prompt], c, self.positions, self._generation())
-        text = written if isinstance(written, str) else written.text
-        self._remember(method, c, prompt, None, written, plain)
-        self.steered.value = render.paragraph(self._how(method), prompt, text)
+        self._show(self.unsteered, "unsteered", prompt, plain.text)
+        written = yield from self._written(use, prompt, generation)
+        self._show(self.steered, use.how, prompt, _text(written))
+        self._remember(use, prompt, None, written, plain, generation)
         costs = {"unsteered": plain_fluency, "steered": self._measures.fluency(prompt, written)}
-        self._show_rows(method, {"unsteered": plain, "steered": written}, costs)
+        self._show_rows(use.method, {"unsteered": plain, "steered": written}, costs)
+
+    def _show(self, panel: Any, title: str, prompt: str, text: str) -> None:
+        panel.value = render.paragraph(title, prompt, text)
 
     def _show_rows(
         self, method: Method, texts: Mapping[str, Written], costs: Mapping[str, Fluency]
@@ -225,52 +231,65 @@ class SteeringExplorer(ExplorerLayout):
         self.measures.value = self._measures.table(method.concept, self._rows)
         self._save()
 
-    def _generate(self, prompt: str, **changes: Any) -> Completion:
-        return generate(self.model, prompt, **self._generation() | changes)[0]
+    def _written(
+        self, use: Choice, prompt: str, generation: Mapping[str, Any]
+    ) -> Generator[tuple[float, str], None, Written]:
+        """Steps that write the steered text."""
+        if use.method.make is None:
+            yield 0.5, "steered"
+            (text,) = use.method.written(
+                self.model, [prompt], use.coefficient, self.positions, generation
+            )
+            return text
+        return (yield from self._steered(
+            use, prompt, generation,
+            show=lambda text: self._show(self.steered, use.how, prompt, f"{text} …"),
+        ))  # fmt: skip
+
+    def _steered(
+        self, use: Choice, prompt: str, generation: Mapping[str, Any], **more: Any
+    ) -> Generator[tuple[float, str], None, Completion]:
+        assert use.method.make is not None
+        steering = Steering(self.model, use.method.make(use.coefficient), self.positions)
+        return write(
+            self.model, prompt, generation, "steered", part=(0.5, 1.0), around=steering.on, **more
+        )
 
     def _generation(self) -> dict[str, Any]:
         """The arguments of `generate`."""
         new, mode = self.length.value, self.settings.mode
         return {"max_new_tokens": new, "mode": mode, **self._sampling}
 
-    def _how(self, method: Method) -> str:
-        return f"{method.name}, {self._slider()}"
-
-    def _slider(self) -> str:
-        return f"{self.dose.description} {self.dose.value:+.2f}"
+    def _chosen(self) -> Choice:
+        """The method that is picked, as strong as the slider says now."""
+        method = self._picker.chosen()
+        strength = f"{self.dose.description} {self.dose.value:+.2f}"
+        return Choice(method, self._coefficient_of(method), strength)
 
     # ------------------------------------------------------------ a conversation
 
-    def _take_turn(self, said: str) -> None:
+    def _take_turn(self) -> Work:
+        said = self.prompt.value
         if not said.strip():
             raise ValueError("your turn is empty: type what you want to say")
-        method = self._picker.chosen()
-        make, c = method.make, self._coefficient_of(method)
-        if make is None:
+        use, generation = self._chosen(), self._generation() | self._in_chat
+        if use.method.make is None:
             raise ValueError(
-                f"{method.name!r} is a function that answers a single prompt: for multi-turn chat "
+                f"{use.method.name!r} is a function that answers a single prompt: for multi-turn chat "
                 "choose a vector, a feature, a concept or a function that returns interventions"
             )
-
-        def unsteered(text: str) -> Completion:
-            return self._generate(text, **self._in_chat)
-
-        def steered(text: str) -> Completion:
-            with steer(self.model, make(c), self.positions):
-                return self._generate(text, **self._in_chat)
-
         turns = self._conversation.turns("steered", said)
-        how = f"{self._how(method)}, {method.shown(c)}"
-        exchange = self._conversation.say(said, unsteered, steered, how, self.length.value)
+        plainly, steerably = self._conversation.texts(said, generation["max_new_tokens"])
+        plain = yield from write(self.model, plainly, generation, "unsteered", part=(0.0, 0.5))
+        steered = yield from self._steered(use, steerably, generation)
+        how = f"{use.how}, {use.method.shown(use.coefficient)}"
+        self._conversation.exchanges.append(Exchange(said, plain, steered, how))
         self._show_conversation()
         self.prompt.value = ""
-        self._remember(method, c, said, turns, exchange.steered, exchange.unsteered)
-        answers = {
-            "unsteered, last answer": exchange.unsteered,
-            "steered, last answer": exchange.steered,
-        }
+        self._remember(use, said, turns, steered, plain, generation)
+        answers = {"unsteered, last answer": plain, "steered, last answer": steered}
         costs = {name: self._measures.fluency(a.prompt, a) for name, a in answers.items()}
-        self._show_rows(method, answers, costs)
+        self._show_rows(use.method, answers, costs)
 
     @property
     def _in_chat(self) -> dict[str, Any]:
@@ -281,6 +300,7 @@ class SteeringExplorer(ExplorerLayout):
     def _toggle_chat(self) -> None:
         if self.chat.value == self._chatting:
             return
+        self._writing.halt()
         if self.chat.value:
             try:
                 self._conversation.check_template()
@@ -296,6 +316,7 @@ class SteeringExplorer(ExplorerLayout):
 
     @_shows_errors
     def _begin_anew(self) -> None:
+        self._writing.halt()
         self._conversation.reset()
         self._clear()
 
@@ -353,18 +374,16 @@ class SteeringExplorer(ExplorerLayout):
 
     def _remember(
         self,
-        method: Method,
-        c: float,
+        use: Choice,
         prompt: str,
         turns: Turns | None,
         written: Written,
         unsteered: Completion,
+        generation: Mapping[str, Any],
     ) -> None:
-        generation = self._generation() | (self._in_chat if turns else {})
         self._shown = Shown(
-            self.model, method, self._slider(), c, prompt, turns, written, unsteered,
-            self.positions, generation,
-        )  # fmt: skip
+            self.model, use, prompt, turns, written, unsteered, self.positions, generation
+        )
 
     def as_code(self) -> str:
         """The cell that writes the steered text again. Raises ValueError where there is none yet."""

@@ -12,11 +12,14 @@ from steerlab.widgets.steps import Steps
 class ExplorerLayout:
     """Every widget as an attribute, and `widget`, the box that holds those with a use now.
 
-    longest: the most tokens that may be asked for.
+    steps: what measures; writing: what writes a text. longest: the most tokens that may be asked for.
     """
 
-    def __init__(self, settings: CourseSettings, picker: Picker, steps: Steps, longest: int):
-        self.settings, self._picker, self._steps = settings, picker, steps
+    def __init__(
+        self, settings: CourseSettings, picker: Picker, steps: Steps, writing: Steps, longest: int
+    ):
+        self.settings, self._picker = settings, picker
+        self._steps, self._writing = steps, writing
         self._chatting = False
         wide = widgets.Layout(width="auto")  # 100% would be cut off by its own margins
         half = widgets.Layout(flex="1 1 260px", padding="0 12px 0 0")  # below each other if narrow
@@ -75,6 +78,7 @@ class ExplorerLayout:
             self.chat,
             self.prompt,
             self._buttons,
+            self._writing.row,
             self._steps.row,
             self.error,
             self._texts,

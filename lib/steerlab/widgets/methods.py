@@ -87,6 +87,20 @@ class Method:
         ]
 
 
+@dataclass(frozen=True)
+class Choice:
+    """A method at a coefficient; strength is what the slider says then, e.g. "dose +0.40"."""
+
+    method: Method
+    coefficient: float
+    strength: str
+
+    @property
+    def how(self) -> str:
+        """What stands above the steered text."""
+        return f"{self.method.name}, {self.strength}"
+
+
 class Ruler:
     """Measures doses on the settings' prompts, and finds the coefficient of a dose."""
 

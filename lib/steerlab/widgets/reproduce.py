@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from steerlab.generation import Completion
 from steerlab.widgets.chat import Turns
 from steerlab.widgets.code import Cell, Made
-from steerlab.widgets.methods import Method
+from steerlab.widgets.methods import Choice
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -19,15 +19,12 @@ if TYPE_CHECKING:
 class Shown:
     """A steered text and where it came from.
 
-    strength: as the slider says it, e.g. "dose +0.40". turns: the conversation that was answered,
-    None for a single prompt. written: what the method gave; unsteered: what stood beside it.
-    generation: the arguments of `generate`, by name.
+    turns: the conversation that was answered, None for a single prompt. written: what the method
+    gave; unsteered: what stood beside it. generation: the arguments of `generate`, by name.
     """
 
     model: TransformerBridge
-    method: Method
-    strength: str
-    coefficient: float
+    use: Choice
     prompt: str
     turns: Turns | None
     written: str | Completion
@@ -46,7 +43,7 @@ def reproducing_cell(
     is in none of them and too large to write out.
     """
     cell = Cell(namespace, made)
-    method, c = shown.method, shown.coefficient
+    method, c = shown.use.method, shown.use.coefficient
     if method.write is not None:
         cell.line(f"prompt = {cell.quoted(shown.prompt)}")
         call = method.expression(cell, c)
@@ -55,7 +52,7 @@ def reproducing_cell(
     else:
         _steered(cell, shown)
     cell.line("print(text)")
-    return cell.finished(f"{method.name}, {shown.strength}: {method.shown(c)}")
+    return cell.finished(f"{method.name}, {shown.use.strength}: {method.shown(c)}")
 
 
 def _steered(cell: Cell, shown: Shown) -> None:
@@ -73,7 +70,7 @@ def _steered(cell: Cell, shown: Shown) -> None:
         cell.line(f"prompt = chat_text({model}, turns)")
     cell.use("steerlab.generation", "generate")
     cell.use("steerlab.steering", "steer")
-    interventions = shown.method.expression(cell, shown.coefficient)
+    interventions = shown.use.method.expression(cell, shown.use.coefficient)
     cell.line(f"interventions = {interventions}")
     cell.line(f"with steer({model}, interventions, positions={cell.quoted(shown.positions)}):")
     cell.line("    [completion] = generate(")

@@ -33,9 +33,9 @@ def record(
     found: dict[str, Any] = {"model": model_name}
     if shown is not None:
         found["text"] = {
-            "method": shown.method.name,
-            "strength": shown.strength,
-            "coefficient": shown.coefficient,
+            "method": shown.use.method.name,
+            "strength": shown.use.strength,
+            "coefficient": shown.use.coefficient,
             "prompt": shown.prompt,
             "turns": shown.turns,
             "positions": shown.positions,

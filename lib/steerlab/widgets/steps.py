@@ -8,6 +8,7 @@ it counts in the browser, waits while the kernel is busy, and lets other clicks 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from time import monotonic
 from typing import Any
 
 import ipywidgets as widgets
@@ -16,6 +17,7 @@ Work = Iterator[tuple[float, str]]
 """What share is done and what comes next, before each step. It keeps its own results."""
 
 MOST_STEPS = 1_000_000
+AT_ONCE_S = 1.0
 
 
 class Steps:
@@ -40,20 +42,28 @@ class Steps:
             [self.bar, self.stop, self.doing, self._play], layout=widgets.Layout(display="none")
         )
         self._play.observe(self._tick, names="value")
-        self.stop.on_click(self._on_stop)
+        self.stop.on_click(self.halt)
 
     @property
     def running(self) -> bool:
         """Whether there is work that has not ended."""
         return self._work is not None
 
-    def begin(self, work: Work) -> None:
-        """Start; nothing is done yet. Raises ValueError while other work is on."""
+    def begin(self, work: Work, *, at_once: bool = False) -> None:
+        """Start. Nothing is done yet, or `at_once` what a reader waits for without a bar.
+
+        Raises ValueError while other work is on.
+        """
         if self.running:
             raise ValueError("something is still being measured: press Stop, or wait for its end")
         self._play.value = 0
         self._work = work
         self.bar.value, self.doing.value = 0.0, ""
+        pause = monotonic() + AT_ONCE_S
+        while at_once and self.running and monotonic() < pause:
+            self.step()
+        if not self.running:
+            return
         self.row.layout.display = None
         setattr(self._play, self._playing, True)
 
@@ -72,7 +82,8 @@ class Steps:
     def _tick(self, change: Any) -> None:
         self.step()
 
-    def _on_stop(self, button: Any = None) -> None:
+    def halt(self, button: Any = None) -> None:
+        """End the work, if there is some, where it is."""
         if self._work is not None:
             self._end()
 
