@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,6 @@ from steerlab.sae.clamp import ClampFeatures
 from steerlab.sae.labels import FeatureLabels
 from steerlab.sae.model import SAE
 from steerlab.settings import CourseSettings, course_settings
-from steerlab.steering import Steering
 from steerlab.widgets import render
 from steerlab.widgets.chat import Conversation, Exchange, Turns
 from steerlab.widgets.code import Made, notebook_variables
@@ -27,7 +26,7 @@ from steerlab.widgets.saving import links, picture, record
 from steerlab.widgets.sentences import OwnSentences
 from steerlab.widgets.sources import Concepts, Features
 from steerlab.widgets.steps import Steps, Work
-from steerlab.widgets.writing import write
+from steerlab.widgets.writing import write, write_steered
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -215,7 +214,10 @@ class SteeringExplorer(ExplorerLayout):
             self._unsteered[asked] = plain, self._measures.fluency(prompt, plain)
         plain, plain_fluency = self._unsteered[asked]
         self._show(self.unsteered, "unsteered", prompt, plain.text)
-        written = yield from self._written(use, prompt, generation)
+        written = yield from write_steered(
+            self.model, use, prompt, generation, self.positions, part=(0.5, 1.0),
+            show=lambda text: self._show(self.steered, use.how, prompt, f"{text} …"),
+        )  # fmt: skip
         self._show(self.steered, use.how, prompt, _text(written))
         self._remember(use, prompt, None, written, plain, generation)
         costs = {"unsteered": plain_fluency, "steered": self._measures.fluency(prompt, written)}
@@ -230,30 +232,6 @@ class SteeringExplorer(ExplorerLayout):
         self._rows = self._measures.rows(method.concept, texts, costs)
         self.measures.value = self._measures.table(method.concept, self._rows)
         self._save()
-
-    def _written(
-        self, use: Choice, prompt: str, generation: Mapping[str, Any]
-    ) -> Generator[tuple[float, str], None, Written]:
-        """Steps that write the steered text."""
-        if use.method.make is None:
-            yield 0.5, "steered"
-            (text,) = use.method.written(
-                self.model, [prompt], use.coefficient, self.positions, generation
-            )
-            return text
-        return (yield from self._steered(
-            use, prompt, generation,
-            show=lambda text: self._show(self.steered, use.how, prompt, f"{text} …"),
-        ))  # fmt: skip
-
-    def _steered(
-        self, use: Choice, prompt: str, generation: Mapping[str, Any], **more: Any
-    ) -> Generator[tuple[float, str], None, Completion]:
-        assert use.method.make is not None
-        steering = Steering(self.model, use.method.make(use.coefficient), self.positions)
-        return write(
-            self.model, prompt, generation, "steered", part=(0.5, 1.0), around=steering.on, **more
-        )
 
     def _generation(self) -> dict[str, Any]:
         """The arguments of `generate`."""
@@ -281,7 +259,10 @@ class SteeringExplorer(ExplorerLayout):
         turns = self._conversation.turns("steered", said)
         plainly, steerably = self._conversation.texts(said, generation["max_new_tokens"])
         plain = yield from write(self.model, plainly, generation, "unsteered", part=(0.0, 0.5))
-        steered = yield from self._steered(use, steerably, generation)
+        steered = yield from write_steered(
+            self.model, use, steerably, generation, self.positions, part=(0.5, 1.0)
+        )
+        assert isinstance(steered, Completion)
         how = f"{use.how}, {use.method.shown(use.coefficient)}"
         self._conversation.exchanges.append(Exchange(said, plain, steered, how))
         self._show_conversation()
