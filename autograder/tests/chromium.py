@@ -109,6 +109,20 @@ def press_generate(page: Any) -> None:
     )
 
 
+def turn_up(slider: Any, beside: Any, steps: int) -> None:
+    """Move a slider and wait for what the kernel writes beside it, once for each step.
+
+    Several moves at once would arrive bundled, the last of them after the next click.
+    """
+    from playwright.sync_api import expect
+
+    slider.focus()
+    for _ in range(steps):
+        before = beside.inner_text()
+        slider.press("ArrowRight")
+        expect(beside).not_to_have_text(before, timeout=60_000)
+
+
 def is_blank(png: bytes) -> bool:
     """Whether a screenshot shows next to nothing: one colour, or so few dark points as to be a frame."""
     from PIL import Image

@@ -19,6 +19,7 @@ from chromium import (
     keep,
     press_generate,
     serving,
+    turn_up,
 )
 from made_up_class import COPIED, MadeUpClass
 
@@ -100,12 +101,8 @@ def test_a_feature_is_picked_turned_up_and_read_in_the_text(page):
     pick(page, "ocean")
     first = generate(page)
     assert "Write a haiku." in first
-    before = page.locator("text=/× its reference/").inner_text()
-    slider = page.get_by_role("slider", name="dose")
-    slider.focus()
-    for _ in range(6):
-        slider.press("ArrowRight")
-    page.wait_for_function("t => !document.body.innerText.includes(t)", arg=before)
+    coefficient = page.locator("text=/× its reference/")
+    turn_up(page.get_by_role("slider", name="dose"), coefficient, steps=6)
     stronger = generate(page)
     assert stronger != first
     pick(page, "music")

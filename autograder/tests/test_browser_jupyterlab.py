@@ -8,8 +8,7 @@ from pathlib import Path
 import ipywidgets
 import nbformat
 import pytest
-from chromium import WIDE, chromium, free_port, keep, serving
-from playwright.sync_api import expect
+from chromium import WIDE, chromium, free_port, keep, serving, turn_up
 
 SOLUTION = Path(__file__).parents[2] / "solutions" / "03_sae_clamping" / "03_sae_clamping.ipynb"
 TOKEN = "a-student"
@@ -77,14 +76,8 @@ def test_notebook_03_in_jupyterlab_shows_its_widget_and_the_widget_works(tmp_pat
         measures = page.locator(".jp-OutputArea td:has-text('NLL (nats/token)')")
         measures.wait_for()
         first = steered(page)
-        handle = page.locator(".jp-OutputArea .noUi-handle").first
-        handle.focus()
         coefficient = page.locator(".jp-OutputArea :text('coefficient'):visible").first
-        # Several moves at once would arrive bundled, the last of them after the click.
-        for _ in range(6):
-            before = coefficient.inner_text()
-            handle.press("ArrowRight")
-            expect(coefficient).not_to_have_text(before, timeout=60_000)
+        turn_up(page.locator(".jp-OutputArea .noUi-handle").first, coefficient, steps=6)
         page.wait_for_selector(".jp-OutputArea .widget-readout:has-text('0.70')")
         button.click()
         page.wait_for_function(

@@ -189,9 +189,9 @@ class SteeringExplorer(ExplorerLayout):
 
     @_shows_errors
     def _on_click(self) -> None:
+        self.run.disabled, self.run.description = True, "Generating…"
         self._shown, self.code.value = None, ""
         self._save()
-        self.run.disabled, self.run.description = True, "Generating…"
         work = self._take_turn() if self._chatting else self._explore()
         self._writing.begin(work, at_once=True)
 
