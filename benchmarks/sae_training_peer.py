@@ -19,12 +19,15 @@ LEARNING_RATE, SPARSITY = 1e-3, 2.0
 
 
 def steerlab(kind, d_in, x):
-    """(step, code and reconstruction) of this package's trainer."""
+    """(step, code and reconstruction) of this package's trainer, from decoder rows as short as SAELens's.
+
+    Where they start decides how fast the first steps learn: Adam moves short rows by more of their length.
+    """
     from steerlab.sae.training import Recipe, Trainer
 
     recipe = Recipe(
         kind, D_SAE, 10_000, k=K, batch_size=BATCH, sparsity=SPARSITY, warm_up=0.0, decay=0.0,
-        learning_rate=LEARNING_RATE, start_norm=0.1 if kind == "relu" else 1.0, silent_steps=1000,
+        learning_rate=LEARNING_RATE, start_norm=0.1, silent_steps=1000,
     )  # fmt: skip
     trainer = Trainer(recipe, d_in, 1.0)
 
