@@ -19,15 +19,16 @@ LEARNING_RATE, SPARSITY = 1e-3, 2.0
 
 
 def steerlab(kind, d_in, x):
-    """(step, code and reconstruction) of this package's trainer, from decoder rows as short as SAELens's.
+    """(step, code and reconstruction) of this package's trainer, set as the others are.
 
-    Where they start decides how fast the first steps learn: Adam moves short rows by more of their length.
+    They shorten gradients to 1, and SAELens starts from short decoder rows, which Adam moves by more
+    of their length: both decide how fast the first steps learn.
     """
     from steerlab.sae.training import Recipe, Trainer
 
     recipe = Recipe(
         kind, D_SAE, 10_000, k=K, batch_size=BATCH, sparsity=SPARSITY, warm_up=0.0, decay=0.0,
-        learning_rate=LEARNING_RATE, start_norm=0.1, silent_steps=1000,
+        learning_rate=LEARNING_RATE, start_norm=0.1, max_gradient_norm=1.0, silent_steps=1000,
     )  # fmt: skip
     trainer = Trainer(recipe, d_in, 1.0)
 

@@ -196,14 +196,21 @@ def test_two_processes_give_the_curve_of_one_with_the_doubled_batch(data, tmp_pa
     subprocess.run([sys.executable, "-c", code], cwd=folder, input=said, check=True, timeout=300)
     for pair in pairs:
         both, out = tmp_path / f"two-{pair.activation}", tmp_path / f"one-{pair.activation}"
-        # In two parts it is the same to the last bit, whatever the last bit decides.
-        train_shards(pair.with_values(out=str(out), batch_size=256, accumulate=2))
+        # One process takes its batch in two parts: the same to the last bit, whatever that decides.
+        train_shards(pair.with_values(out=str(out), batch_size=256))
         assert same(weights(both), weights(out))
         assert losses(both) == pytest.approx(losses(out), rel=1e-12)
-    whole = pairs[1].with_values(out=str(tmp_path / "whole"), batch_size=256)
+    whole = pairs[1].with_values(out=str(tmp_path / "whole"), batch_size=256, accumulate=1)
     train_shards(whole)
     assert len(losses(tmp_path / "whole")) == 30
     assert losses(tmp_path / "whole") == pytest.approx(losses(tmp_path / "two-relu"), rel=1e-4)
+
+
+def test_a_batch_is_taken_in_two_parts_by_one_process_and_whole_by_each_of_several():
+    even = TrainConfig(data="d", out="o", batch_size=256)
+    assert [even.parts(processes) for processes in (1, 2, 4)] == [2, 1, 1]
+    assert even.with_values(batch_size=255).parts(1) == 1
+    assert even.with_values(accumulate=4).parts(2) == 4
 
 
 @pytest.mark.parametrize("activation", ["topk", "relu", "jumprelu"])

@@ -167,6 +167,24 @@ def test_sparsity_warms_up_and_the_learning_rate_decays():
     assert Recipe(warm_up=0.0).sparsity_at(0) == Recipe().sparsity
 
 
+@pytest.mark.parametrize("activation", ["relu", "topk", "jumprelu"])
+def test_long_gradients_are_shortened_and_short_ones_left(planted, activation):
+    x = planted[0][:64]
+    trainers = [
+        Trainer(Recipe(activation, 32, 10, k=4, max_gradient_norm=norm), D, 1.0)
+        for norm in (None, 1e-3, 1e9)
+    ]
+    for trainer in trainers:
+        trainer.step(x)
+    free, short, left = (
+        torch.cat([p.grad.flatten() for p in trainer.dictionary.parameters()])
+        for trainer in trainers
+    )
+    assert float(short.norm()) == pytest.approx(1e-3, rel=1e-3)
+    torch.testing.assert_close(short / short.norm(), free / free.norm(), atol=1e-6, rtol=1e-3)
+    assert torch.equal(left, free)
+
+
 def test_resampling_gives_dead_latents_a_direction_and_adam_a_fresh_start(planted):
     x, _ = planted
     recipe = Recipe("relu", 64, 40, resample_every=10, sparsity=0.1)
@@ -216,6 +234,7 @@ def test_bad_input_is_explained(planted):
         ({"warm_up": 1.5}, "share of all steps"),
         ({"sparsity": -1.0}, "sparsity is -1"),
         ({"resample_every": 0}, "resample_every is 0"),
+        ({"max_gradient_norm": 0.0}, "max_gradient_norm is 0"),
     ]:
         with pytest.raises(ValueError, match=message):
             Recipe(**changes)

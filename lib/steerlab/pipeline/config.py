@@ -38,12 +38,13 @@ class TrainConfig:
 
     data: folder of shards; column: their column, where that is not clear. out: folder of the run.
     steps: of Adam, or None for `epochs` times through the data. batch_size: residuals a step in
-    each process, taken in `accumulate` equal parts. What follows is as in `steerlab.sae.Recipe`:
-    activation ("relu", "topk", "jumprelu"), d_sae, k, sparsity (λ, growing over the share
-    `warm_up` of all steps), learning_rate (falling to 0 over the last share `decay`),
-    resample_every (steps between resamplings of dead latents, whose moments Adam forgets). window:
-    residuals shuffled among each other; None is 128 MB of them. hook_name, model_name: where shards
-    of another maker come from.
+    each process, taken in `accumulate` equal parts; None is two parts where one process runs and the
+    size is even, else one, so that two processes do what one does. What follows is as in
+    `steerlab.sae.Recipe`: activation ("relu", "topk", "jumprelu"), d_sae, k, sparsity (λ, growing
+    over the share `warm_up` of all steps), learning_rate (falling to 0 over the last share `decay`),
+    resample_every (steps between resamplings of dead latents, whose moments Adam forgets),
+    max_gradient_norm (longer gradients are shortened to it). window: residuals shuffled among each
+    other; None is 128 MB of them. hook_name, model_name: where shards of another maker come from.
     checkpoint_every: steps; `keep` of the checkpoints stay. wandb_project: log to Weights & Biases.
 
     Raises PipelineError for a value that makes no sense.
@@ -58,7 +59,7 @@ class TrainConfig:
     steps: int | None = None
     epochs: float = 1.0
     batch_size: int = 4096
-    accumulate: int = 1
+    accumulate: int | None = None
     learning_rate: float = 2e-4
     warm_up: float = 0.2
     decay: float = 0.2
@@ -68,6 +69,7 @@ class TrainConfig:
     silent_steps: int = 200
     revival: float = 1 / 32
     resample_every: int | None = None
+    max_gradient_norm: float | None = 1.0
     seed: int = 0
     column: str | None = None
     window: int | None = None
@@ -82,21 +84,26 @@ class TrainConfig:
     wandb_entity: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("d_sae", "batch_size", "accumulate", "k", "checkpoint_every", "keep",
-                     "measure_every"):  # fmt: skip
+        for name in ("d_sae", "batch_size", "k", "checkpoint_every", "keep", "measure_every"):
             if getattr(self, name) < 1:
                 raise PipelineError(f"{name} is {getattr(self, name)}; expected at least 1")
-        for name in ("steps", "window", "resample_every"):
+        for name in ("steps", "window", "resample_every", "accumulate"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise PipelineError(f"{name} is {value}; expected at least 1, or nothing")
-        if self.batch_size % self.accumulate:
+        if self.accumulate and self.batch_size % self.accumulate:
             raise PipelineError(
                 f"batch_size {self.batch_size} does not fall into {self.accumulate} equal parts "
                 "(accumulate)"
             )
         if not self.epochs > 0:
             raise PipelineError(f"epochs is {self.epochs}; expected more than 0")
+
+    def parts(self, processes: int) -> int:
+        """In how many equal parts each of so many processes takes its batch."""
+        if self.accumulate is not None:
+            return self.accumulate
+        return 2 if processes == 1 and self.batch_size % 2 == 0 else 1
 
     @classmethod
     def named(cls, name: str, **changes: Any) -> Self:

@@ -129,9 +129,8 @@ class _Run:
         except ValueError as error:
             raise PipelineError(str(error)) from None
         scale = shards.norm_factor
-        self.trainer = Trainer(
-            recipe, shards.d_model, scale, shards.mean * scale, device, config.accumulate
-        )
+        parts = config.parts(self.processes)
+        self.trainer = Trainer(recipe, shards.d_model, scale, shards.mean * scale, device, parts)
         self.stream = Stream(
             shards, config.batch_size, config.seed, config.window, self.process, self.processes
         )

@@ -38,7 +38,9 @@ class Recipe:
     shares of all steps. bandwidth: of JumpReLU's pseudo-derivatives, in scaled units; threshold:
     where they start. silent_steps: after which a TopK latent is revived by `revival` times the
     loss of fitting the error. resample_every: steps between resamplings of latents that have not
-    fired since the last (Bricken et al., 2023); None is never.
+    fired since the last (Bricken et al., 2023); None is never. max_gradient_norm: a longer gradient
+    of all parameters together is shortened to it, so that Adam's second moments do not remember how
+    large the first losses were; None leaves gradients as they are.
     """
 
     activation: Activation = "relu"
@@ -56,6 +58,7 @@ class Recipe:
     silent_steps: int = 50
     revival: float = 1 / 32
     resample_every: int | None = None
+    max_gradient_norm: float | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -77,6 +80,10 @@ class Recipe:
         if self.resample_every is not None and self.resample_every < 1:
             raise ValueError(
                 f"resample_every is {self.resample_every}; expected None or steps >= 1"
+            )
+        if self.max_gradient_norm is not None and not self.max_gradient_norm > 0:
+            raise ValueError(
+                f"max_gradient_norm is {self.max_gradient_norm}; expected None or more than 0"
             )
 
     def sparsity_at(self, step: int) -> float:
@@ -147,6 +154,9 @@ class Trainer:
         dead = self.silent > recipe.silent_steps if recipe.activation == "topk" else None
         self.optimizer.zero_grad()
         loss, error, fired, count = self._gradients(x, dead)
+        if recipe.max_gradient_norm is not None:
+            parameters = self.dictionary.parameters()
+            torch.nn.utils.clip_grad_norm_(parameters, recipe.max_gradient_norm)
         self.optimizer.step()
         self.silent = torch.where(summed(fired) > 0, 0, self.silent + 1)
         self.steps_done += 1
