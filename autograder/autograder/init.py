@@ -39,7 +39,6 @@ c.Autograde.sanitize_preprocessors = [
     "autograder.grading.preprocessor.Intake",
     "nbgrader.preprocessors.OverwriteKernelspec",
     "nbgrader.preprocessors.OverwriteCells",
-    "nbgrader.preprocessors.CheckCellMetadata",
 ]
 c.Autograde.autograde_preprocessors = [
     "autograder.grading.preprocessor.SandboxExecute",

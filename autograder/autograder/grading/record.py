@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 import shutil
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -140,9 +142,24 @@ class Recorder:
         coursedir = CourseDirectory(config=config)
         job = converter(coursedir=coursedir, config=config, log=self.log)
         try:
-            job.start()
+            with _unchecked():
+                job.start()
         except NbGraderException as error:
             raise RecordError(f"nbgrader could not record {student}: {error}") from error
+
+
+@contextmanager
+def _unchecked() -> Iterator[None]:
+    """A block in which nbformat does not check what it reads and writes.
+
+    It would check one submission's notebook six times, and only log what it finds; intake has
+    looked through what was submitted, and all the rest is made here.
+    """
+    check, nbformat.validate = nbformat.validate, lambda *_, **__: None
+    try:
+        yield
+    finally:
+        nbformat.validate = check
 
 
 def _quiet_log(path: Path) -> logging.Logger:
