@@ -173,7 +173,9 @@ def test_alignment_is_1_where_a_feature_points_along_each_direction(model):
     exact = torch.cat([noise, 3 * subspace.directions])
     assert alignment(exact, subspace) == pytest.approx(1.0, abs=1e-5)
     assert alignment(noise, subspace) < 0.9
-    assert alignment(-exact[20:], subspace) < 0  # a feature can only be added
+    # A feature can only be added: of two that point away, each is at best orthogonal to the other's.
+    assert alignment(-exact[20:], subspace) == pytest.approx(0.0, abs=1e-5)
+    assert alignment(-exact[20:21], subspace) < -0.5
     sae = SAE(exact.T, torch.zeros(22), exact, torch.zeros(32), hook_name=PRE)
     swept = sweep_layers(model, GOOD, BAD, k=2, saes={1: sae}, exclude_last=0)
     assert best_layer(swept, by="alignment").layer == 1
