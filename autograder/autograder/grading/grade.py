@@ -141,6 +141,7 @@ class Batch:
             _ = self.recorder  # nbgrader takes seconds to import, in which the workers can start
             if jobs:
                 self.workers.send(jobs)
+                jobs.clear()  # each holds a notebook's text: let them go as they are graded
                 self.isolation = self.workers.isolation
             for name, result in known.items():
                 yield name, taken[name], result

@@ -34,6 +34,8 @@ LOCAL = {
     "distributed.worker.multiprocessing-method": "forkserver",
     "distributed.scheduler.http.routes": [],  # no page to look at: the progress bar tells
     "distributed.worker.http.routes": [],
+    # Dask's log of the last thousand messages would keep every notebook that was sent.
+    "distributed.admin.low-level-log-length": 1,
 }
 CONNECT_SECONDS = 15
 WORKER_MB = 700  # what a worker takes itself
