@@ -47,13 +47,14 @@ def name_of(package: Distribution) -> str:
 
 def like_colab(folder: Path) -> tuple[Path, Path]:
     """An environment without what Colab lacks: its Python and its packages' folder."""
-    lacking = OURS.union(*(plan(our_requirements("pretrained"), r).added for r in read_facts()))
+    added = [plan(our_requirements("pretrained"), runtime).added for runtime in read_facts()]
+    left_out = OURS.union({"pip"}, *added)  # the environment has a pip of its own
     venv.create(folder, with_pip=True)
     python, site = folder / "bin" / "python", next(folder.glob("lib/python*/site-packages"))
     command = [str(python), "-m", "pip", "uninstall", "--quiet", "--yes", "setuptools"]
     subprocess.run(command, check=True)  # Python 3.11 brings one that is older than Colab's
     for package in distributions():
-        if name_of(package) in lacking | {"pip"}:
+        if name_of(package) in left_out:
             continue
         for file in package.files or []:
             place = site / file
@@ -76,8 +77,10 @@ def versions(site: Path) -> dict[str, str]:
     return {name_of(each): each.version for each in distributions(path=[str(site)])}
 
 
-def notebook_to_the_first_text(library: Path, solution: Path) -> tuple[NotebookNode, int, int]:
-    """The solution with its first cell installing from `library`; where the model is there, and a text."""
+def notebook_to_the_first_text(library: Path, solution: Path) -> tuple[NotebookNode, list[int]]:
+    """The solution with its first cell installing from `library`, and three of its cells: that one, the
+    one that loads the model, and the first that writes steered texts.
+    """
     notebook = nbformat.read(solution, as_version=4)
     code = [i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
     first = notebook.cells[code[0]]
@@ -86,7 +89,7 @@ def notebook_to_the_first_text(library: Path, solution: Path) -> tuple[NotebookN
     model = next(i for i in code if "load_model(" in notebook.cells[i].source)
     checked = next(i for i in code if f"check_{LAST_TASK}" in notebook.cells[i].source)
     text = next(i for i in code if i > checked and LAST_TASK in notebook.cells[i].source)
-    return notebook, model, text
+    return notebook, [code[0], model, text]
 
 
 def seconds_to(python: Path, notebook: NotebookNode, stops: list[int], folder: Path) -> list[float]:
@@ -114,14 +117,13 @@ def run(scratch: Path) -> dict[str, object]:
     solution = course.repository / "solutions" / ASSIGNMENT / f"{ASSIGNMENT}.ipynb"
     library = scratch / "lib"  # pip leaves what it builds beside the sources
     shutil.copytree(course.repository / "lib", library, ignore=shutil.ignore_patterns("tests"))
-    notebook, model, text = notebook_to_the_first_text(library, solution)
+    notebook, stops = notebook_to_the_first_text(library, solution)
     python, site = like_colab(scratch / "environment")
     before = versions(site)
-    first = next(i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code")
-    installed, loaded, written = seconds_to(python, notebook, [first, model, text], scratch)
+    installed, loaded, written = seconds_to(python, notebook, stops, scratch)
     after = versions(site)
     assert "steerlab" in after, "the first cell has installed nothing"
-    assert "positive" in str(notebook.cells[text].outputs)
+    assert "positive" in str(notebook.cells[stops[-1]].outputs)
     return {
         "install_s": round(installed, 1),
         "model_s": round(loaded - installed, 1),

@@ -123,9 +123,9 @@ class Trainer:
     scale: brings residuals to E‖x‖ = √d. `step` takes scaled residuals. Where torch.distributed
     runs, each process calls `step` with its part of the batch, equally many rows each, and all end
     with the weights that one process gets from the whole batch. accumulate: equal parts that a
-    batch is taken in, one after the other, for less memory. n processes do to the last bit what
-    one does in n parts; where the whole batch is one part, sums are rounded otherwise, and a TopK
-    that hangs on the last bit may be decided otherwise.
+    batch is taken in, one after the other, for less memory. Two processes do to the last bit what
+    one does in two parts; with other numbers of either, sums are rounded otherwise, and a TopK that
+    hangs on the last bit may be decided otherwise.
     """
 
     recipe: Recipe
