@@ -35,6 +35,9 @@ class Page(HTMLParser):
         self.text += data
 
 
+COMMENT = "Too short.\n\nRead *Part 2* again.<script>steal()</script>"
+
+
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
     made = MadeUpClass(tmp_path_factory.mktemp("feedback"))
@@ -45,9 +48,7 @@ def pages(tmp_path_factory):
     with Gradebook(made.folder.database, made.course.id) as gradebook:
         read = gradebook.find_grade("written", "01_toy", "01_toy", "raiser")
         read.manual_score, read.needs_manual_grade = 0.0, False
-        gradebook.find_comment(
-            "written", "01_toy", "01_toy", "raiser"
-        ).manual_comment = "Too short."
+        gradebook.find_comment("written", "01_toy", "01_toy", "raiser").manual_comment = COMMENT
         gradebook.db.commit()
     from autograder.grading.record import Recorder
 
@@ -85,6 +86,8 @@ def test_who_wrote_nothing_is_told_so_and_not_what_they_misunderstood(pages):
     assert text.count(BLANK) == 4
     assert "Negative numbers" not in text
     assert "0 of 1 (nothing written)" in text
+    assert "No response" not in text
+    assert "¶" not in text
 
 
 def test_one_reason_for_a_whole_task_is_said_once_and_without_hints(pages):
@@ -99,6 +102,15 @@ def test_a_zero_given_by_hand_with_a_comment_is_shown_as_one(pages):
     assert "Too short." in text
     assert "to be read by a person" not in text
     assert "to be read by a person, of 1" in Page(pages["half"]).text
+
+
+def test_a_comment_is_shown_as_prose(pages):
+    page = Page(pages["raiser"])
+    assert "Comment: Too short. Read Part 2 again." in re.sub(r"\s+", " ", page.text)
+    assert "em" in page.tags
+    assert "script" not in page.tags
+    for text in pages.values():
+        assert "<p>" not in Page(text).text
 
 
 def test_headings_go_down_one_at_a_time(pages):

@@ -21,6 +21,7 @@ from nbgrader.api import Gradebook
 from toy_course import answer, grade_class, hand_in, make_toy_course, release, solved
 
 DOUBLE = "# graded: 01_toy/double\ndef double(x):\n"
+RENAMED = "renamed-and-reversed"
 PROGRAMS = Path(sys.executable).parent
 
 
@@ -66,6 +67,7 @@ def class_of_notebooks(course):
     colab.cells.insert(
         3, new_code_cell("!pip install numpy\n%pip install torch\nimport google.colab\nprint('on')")
     )
+    one(RENAMED, 5).cells.reverse()
     return crowd
 
 
@@ -76,7 +78,9 @@ def graded(tmp_path_factory):
     folder = init(root / "class", course)
     crowd = class_of_notebooks(course)
     for student, (notebook, _) in crowd.items():
-        hand_in(folder.root, student, notebook)
+        path = hand_in(folder.root, student, notebook)
+        if student == RENAMED:
+            path.rename(path.with_name("01_toy (1).ipynb"))
     hand_in(folder.root, "broken-file", b"{ this is no notebook")
     rows = grade_class(folder, course, "01_toy", workers=2)
     return course, folder, crowd, rows
@@ -178,6 +182,14 @@ def test_notes_tell_what_the_grader_did(graded):
     assert any("seconds of computing" in n for n in rows["cell-loops"].notes)
 
 
+def test_every_repair_stands_on_the_students_page(graded):
+    notes = graded[3][RENAMED].notes
+    assert len(notes) == 2
+    told = page(graded[1], RENAMED).replace("&#95;", "_")
+    assert "01_toy (1).ipynb was taken for 01_toy.ipynb." in told
+    assert "Cells stood in another order than in the assignment; they were put back." in told
+
+
 def test_equal_notebooks_are_graded_once(graded):
     course, folder, _crowd, _ = graded
     with Workers(course, course.assignment("01_toy"), (folder.root,)) as workers:
@@ -219,10 +231,12 @@ def test_class_data_is_readable_by_its_owner_only(graded):
     assert (folder.root / "secret").stat().st_mode & 0o077 == 0
 
 
-def test_scores_stored_in_notebooks_are_finite_and_clamped(graded):
+def test_graded_notebooks_are_valid_and_their_scores_finite_and_clamped(graded):
     _, folder, _, _ = graded
     for path in folder.autograded.rglob("*.ipynb"):
-        for cell in nbformat.read(path, as_version=4).cells:
+        notebook = nbformat.read(path, as_version=4)
+        nbformat.validate(notebook)
+        for cell in notebook.cells:
             info = cell.metadata.get("nbgrader", {})
             if info.get("grade") and cell.cell_type == "code":
                 (output,) = cell.outputs

@@ -1,19 +1,21 @@
-"""The exporter behind the feedback pages: nbconvert's, without what it does again for every page."""
+"""nbconvert's exporters for graded notebooks and feedback pages, without what they do again for each."""
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
 from typing import Any
 
 from jinja2 import BytecodeCache, Environment, pass_context
 from jinja2.bccache import Bucket
 from jinja2.runtime import Context
-from nbconvert.exporters import HTMLExporter, TemplateExporter
+from nbconvert.exporters import Exporter, HTMLExporter, NotebookExporter, TemplateExporter
 from nbconvert.filters import Highlight2HTML
 from nbconvert.filters.widgetsdatatypefilter import WidgetsDataTypeFilter
 from nbformat import NotebookNode
 
 from .formulas import Formulas
+from .sanitize import clean_html
 
 
 class CompiledOnce(BytecodeCache):
@@ -43,7 +45,7 @@ def highlighted(source: str) -> str:
 
 @lru_cache(maxsize=1)
 def _markdown_exporter() -> HTMLExporter:
-    return HTMLExporter()
+    return HTMLExporter(exclude_anchor_links=True)
 
 
 @lru_cache(maxsize=2000)
@@ -52,7 +54,34 @@ def text(source: str) -> str:
     return str(_markdown_exporter().markdown2html({}, source))
 
 
-class PageExporter(HTMLExporter):
+def as_json(notebook: NotebookNode) -> str:
+    """A notebook as the text of its file, without the line breaks that take nbformat ten times longer."""
+    return json.dumps(notebook, ensure_ascii=False, sort_keys=True) + "\n"
+
+
+class ReadJustNow(Exporter):
+    """Preprocesses a notebook in place: nbconvert copies it twice more, though nobody else holds it."""
+
+    def _preprocess(
+        self, nb: NotebookNode, resources: dict[str, Any]
+    ) -> tuple[NotebookNode, dict[str, Any]]:
+        for preprocessor in self._preprocessors:
+            nb, resources = preprocessor(nb, resources)
+        return nb, resources
+
+
+class NotebookFile(ReadJustNow, NotebookExporter):
+    """Writes the notebooks that go into `autograded/`."""
+
+    def from_notebook_node(
+        self, nb: NotebookNode, resources: dict[str, Any] | None = None, **kw: Any
+    ) -> tuple[str, dict[str, Any]]:
+        """The text of a notebook's file, and its resources."""
+        notebook, resources = Exporter.from_notebook_node(self, nb, resources, **kw)
+        return as_json(notebook), resources
+
+
+class PageExporter(ReadJustNow, HTMLExporter):
     """Renders a graded notebook.
 
     nbconvert parses its finished page again to give images an alternative text, which takes longer
@@ -68,6 +97,7 @@ class PageExporter(HTMLExporter):
         chosen = WidgetsDataTypeFilter(notebook_metadata={}, parent=self, resources=resources)
         self.register_filter("filter_data_type", chosen)
         self.register_filter("formulas", Formulas())
+        self.register_filter("comment", lambda source: clean_html(text(source)))
         return TemplateExporter.from_notebook_node(self, nb, resources, **kw)
 
     @pass_context

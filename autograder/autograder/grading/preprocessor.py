@@ -19,9 +19,18 @@ from ..course import CourseError
 from ..intake import Clean, Refused, clean_notebook
 from ..results import GRADED, notebook_digest
 
+#: Where a clean notebook's metadata say what intake did, for the preprocessor that grades it.
+NOTED = "steerlab"
+
 
 class Ungraded(Exception):
     """This submission gets no score; nbgrader reports it and goes on with the next."""
+
+
+def with_repairs(clean: Clean) -> NotebookNode:
+    """A clean notebook that says in its metadata what had to be repaired."""
+    metadata = NotebookNode({**clean.notebook.metadata, NOTED: {"repairs": list(clean.repairs)}})
+    return NotebookNode({**clean.notebook, "metadata": metadata})
 
 
 class Intake(NbGraderPreprocessor):
@@ -41,9 +50,7 @@ class Intake(NbGraderPreprocessor):
             clean = clean_notebook(nb, assignment_id, release)
         except Refused as refusal:
             raise Ungraded(str(refusal)) from refusal
-        notebook = clean.notebook
-        notebook.metadata["steerlab"] = {"repairs": list(clean.repairs)}
-        return notebook, resources
+        return with_repairs(clean), resources
 
 
 class SandboxExecute(NbGraderPreprocessor):
@@ -59,7 +66,7 @@ class SandboxExecute(NbGraderPreprocessor):
 
         assignment_id = resources["nbgrader"]["assignment"]
         session = session_for(Path(self.course_folder), assignment_id)
-        repairs = tuple(nb.metadata.pop("steerlab", {}).get("repairs", ()))
+        repairs = tuple(nb.metadata.pop(NOTED, {}).get("repairs", ()))
         if not any(cells.role(cell) == cells.ANSWER for cell in nb.cells):
             raise CourseError("SandboxExecute needs Intake before it: see nbgrader_config.py.")
         digest = notebook_digest(nb)

@@ -32,6 +32,8 @@ from ..gradebook import unreachable
 from ..intake import Clean
 from ..results import write_whole
 from .feedback import ungraded_page
+from .page import NotebookFile, as_json
+from .preprocessor import with_repairs
 
 # nbgrader visits the gradebook ten times for each submission, and with an engine made anew SQLAlchemy
 # compiles every query of every visit again.
@@ -70,6 +72,11 @@ class Recorder:
         self.folder, self.assignment_id = folder, assignment_id
         self.config = folder_config(folder)
         self.config.CourseDirectory.assignment_id = assignment_id
+        # What is recorded has been through intake: a second time would find nothing to repair, and
+        # the page would not say what the first one did.
+        autograde = self.config.Autograde
+        autograde.sanitize_preprocessors = autograde.sanitize_preprocessors[1:]
+        autograde.exporter_class = NotebookFile
         directory = CourseDirectory(config=self.config)
         self.db_url, self.course_id = directory.db_url, directory.course_id
         self.log = _quiet_log(folder.root / "logs" / "nbgrader.log")
@@ -80,7 +87,8 @@ class Recorder:
         source = self.folder.clean / student / self.assignment_id
         shutil.rmtree(source, ignore_errors=True)
         source.mkdir(parents=True, mode=0o700)
-        nbformat.write(clean.notebook, source / f"{self.assignment_id}.ipynb")
+        path = source / f"{self.assignment_id}.ipynb"
+        path.write_text(as_json(with_repairs(clean)), encoding="utf-8")
         if timestamp is not None:
             (source / "timestamp.txt").write_text(timestamp.isoformat())
         self._convert(Autograde, student, submitted_directory="clean")
@@ -142,24 +150,28 @@ class Recorder:
         coursedir = CourseDirectory(config=config)
         job = converter(coursedir=coursedir, config=config, log=self.log)
         try:
-            with _unchecked():
+            with _checked_already():
                 job.start()
         except NbGraderException as error:
             raise RecordError(f"nbgrader could not record {student}: {error}") from error
 
 
 @contextmanager
-def _unchecked() -> Iterator[None]:
-    """A block in which nbformat does not check what it reads and writes.
+def _checked_already() -> Iterator[None]:
+    """A block that leaves out checks which nbformat and nbgrader make again for every submission.
 
-    It would check one submission's notebook six times, and only log what it finds; intake has
-    looked through what was submitted, and all the rest is made here.
+    nbformat would check one notebook six times, and only log what it finds: intake has looked
+    through what was submitted, and all the rest is made here. nbgrader would ask ten times whether
+    the gradebook has its tables, which `Recorder` has seen.
     """
+    tables = nbgrader.api.Base.metadata
     check, nbformat.validate = nbformat.validate, lambda *_, **__: None
+    tables.create_all = lambda **_: None  # an attribute of its own, over the method
     try:
         yield
     finally:
         nbformat.validate = check
+        del tables.create_all
 
 
 def _quiet_log(path: Path) -> logging.Logger:
