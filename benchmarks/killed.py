@@ -4,7 +4,8 @@
 
 A small class (a toy assignment: no language model in its tests) is graded once in peace. Then,
 again and again in new course folders with the same secret, the whole process group gets SIGKILL at
-a random moment after a random number of submissions, and the same command runs to its end. Scores,
+a random moment after a random number of submissions, and the same command runs to its end. A run
+that had ended by then does not count. Scores,
 pages, ledger and graded notebooks must be those of the undisturbed run. The last line is one JSON
 object: `kills`, `same`, `different`.
 """
@@ -32,19 +33,22 @@ from nbgrader.api import Gradebook
 sys.path.insert(0, os.fspath(Path(__file__).resolve().parents[1] / "autograder" / "tests"))
 from toy_course import answer, hand_in, make_toy_course, release, solved
 
+from benchmarks.grading_load import recorded_at
+
 PROGRAM = Path(sys.executable).parent / "autograder"
+SIZE = 12  # of the class
 DOUBLE = "# graded: 01_toy/double\ndef double(x):\n"
 VARYING = re.compile(rb"\d{4}-\d\d-\d\d[T ][\d:.]+(?:\+\d\d:?\d\d)?")
 
 
 def new_class(root: Path, course: Course, secret: str | None) -> CourseFolder:
-    """A course folder with eight submissions; every one has the same secret."""
+    """A course folder with a class's submissions; every one has the same secret."""
     folder = init(root, course)
     if secret is not None:
         (folder.root / "secret").write_text(secret)
-    for index in range(8):
-        notebook = release(course) if index == 7 else solved(course)
-        if index < 6:
+    for index in range(SIZE):
+        notebook = release(course) if index == SIZE - 1 else solved(course)
+        if index < SIZE - 2:
             body = "abs(2 * x)" if index % 2 else "2 * x"
             answer(notebook, "double", DOUBLE + f"    return {body}  # {index}\n")
         hand_in(folder.root, f"student-{index}", notebook)
@@ -56,8 +60,11 @@ def recorded(folder: CourseFolder) -> int:
     return folder.ledger.read_text().count("\n") if folder.ledger.exists() else 0
 
 
-def grade(folder: CourseFolder, kill_at: tuple[int, float] | None = None) -> float:
-    """Wall seconds of `autograder grade`; kill_at: so many are recorded, and so many seconds on."""
+def grade(folder: CourseFolder, kill_at: tuple[int, float] | None = None) -> bool:
+    """Run `autograder grade`; kill_at: once so many are recorded, and so many seconds on.
+
+    Returns whether it was killed: it may have ended before that.
+    """
     command: list[str | Path] = [
         PROGRAM,
         "grade",
@@ -67,7 +74,6 @@ def grade(folder: CourseFolder, kill_at: tuple[int, float] | None = None) -> flo
         "--workers",
         "2",
     ]
-    started = time.monotonic()
     process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
@@ -77,10 +83,19 @@ def grade(folder: CourseFolder, kill_at: tuple[int, float] | None = None) -> flo
         time.sleep(kill_at[1])
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-    elif process.communicate() and process.returncode != 0:
+    process.communicate()
+    if process.returncode not in (0, -signal.SIGKILL):
         raise SystemExit(f"autograder grade failed with exit code {process.returncode}")
-    return time.monotonic() - started
+    return process.returncode != 0
+
+
+def moment_of(moments: random.Random, before: float, pace: float) -> tuple[int, float]:
+    """When to kill: after how many recorded submissions, and how many seconds later.
+
+    before: seconds from the start to the first recorded one; pace: from one to the next.
+    """
+    count = moments.randrange(SIZE)
+    return count, moments.uniform(0.0, pace * (SIZE - count) if count else before)
 
 
 def outcome(folder: CourseFolder) -> dict[str, Any]:
@@ -119,22 +134,27 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="steerlab-killed-") as scratch:
         course = make_toy_course(Path(scratch) / "course")
         calm = new_class(Path(scratch) / "calm", course, None)
-        seconds = grade(calm)
+        started = time.time()
+        grade(calm)
+        times = recorded_at(calm)
+        before, pace = times[0] - started, (times[-1] - times[0]) / (SIZE - 1)
         expected, secret = outcome(calm), (calm.root / "secret").read_text()
-        print(f"undisturbed: {seconds:.1f} s", flush=True)
-        same = 0
-        for number in range(kills):
+        print(f"undisturbed: {times[-1] - started:.1f} s", flush=True)
+        same = number = 0
+        while number < kills:
             folder = new_class(Path(scratch) / f"run-{number}", course, secret)
-            count = moments.randrange(8)
-            moment = moments.uniform(0.0, 1.0 if count else 0.9 * seconds)
-            grade(folder, kill_at=(count, moment))
+            if not grade(folder, kill_at=moment_of(moments, before, pace)):
+                print("ended before it was killed: does not count", flush=True)
+                shutil.rmtree(folder.root)
+                continue
+            number += 1
             done = recorded(folder)
             grade(folder)
             found = outcome(folder)
             differing = [name for name in expected if found[name] != expected[name]]
             same += not differing
             verdict = f"different in {', '.join(differing)}" if differing else "the same"
-            print(f"killed with {done} of 8 recorded: {verdict}", flush=True)
+            print(f"killed with {done} of {SIZE} recorded: {verdict}", flush=True)
             shutil.rmtree(folder.root)
     print(json.dumps({"kills": kills, "same": same, "different": kills - same}))
 
