@@ -73,7 +73,7 @@ class ReadJustNow(Exporter):
 class NotebookFile(ReadJustNow, NotebookExporter):
     """Writes the notebooks that go into `autograded/`."""
 
-    def from_notebook_node(
+    def from_notebook_node(  # type: ignore[override]
         self, nb: NotebookNode, resources: dict[str, Any] | None = None, **kw: Any
     ) -> tuple[str, dict[str, Any]]:
         """The text of a notebook's file, and its resources."""
