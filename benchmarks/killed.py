@@ -5,9 +5,8 @@
 A small class (a toy assignment: no language model in its tests) is graded once in peace. Then,
 again and again in new course folders with the same secret, the whole process group gets SIGKILL at
 a random moment after a random number of submissions, and the same command runs to its end. A run
-that had ended by then does not count. Scores,
-pages, ledger and graded notebooks must be those of the undisturbed run. The last line is one JSON
-object: `kills`, `same`, `different`.
+that had ended by then does not count. Scores, pages, ledger and graded notebooks must be those of
+the undisturbed run. The last line is one JSON object: `kills`, `same`, `different`.
 """
 
 from __future__ import annotations
@@ -84,9 +83,10 @@ def grade(folder: CourseFolder, kill_at: tuple[int, float] | None = None) -> boo
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    if process.returncode not in (0, -signal.SIGKILL):
+    ours = kill_at is not None and process.returncode == -signal.SIGKILL
+    if process.returncode != 0 and not ours:
         raise SystemExit(f"autograder grade failed with exit code {process.returncode}")
-    return process.returncode != 0
+    return ours
 
 
 def moment_of(moments: random.Random, before: float, pace: float) -> tuple[int, float]:

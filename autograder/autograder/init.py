@@ -59,7 +59,6 @@ c.PageExporter.extra_template_basedirs = [autograder.TEMPLATES]
 
 # What the pipeline makes is checked once at its end, not after every step.
 c.NotebookExporter.optimistic_validation = True
-c.PageExporter.optimistic_validation = True
 '''
 
 

@@ -60,7 +60,10 @@ def as_json(notebook: NotebookNode) -> str:
 
 
 class ReadJustNow(Exporter):
-    """Preprocesses a notebook in place: nbconvert copies it twice more, though nobody else holds it."""
+    """Preprocesses a notebook in place, unchecked.
+
+    nbconvert copies it twice more, though nobody else holds it, and checks what it was given.
+    """
 
     def _preprocess(
         self, nb: NotebookNode, resources: dict[str, Any]
