@@ -609,7 +609,7 @@ def some_targets(rng, model, n):
     return torch.tensor(sorted(choose(rng, range(1, model.cfg.d_vocab), n)))
 
 
-def is_slope(value, rows, targets, layer, vectors, *, firsts=(1,)):
+def is_slope(value, rows, targets, layer, vectors, *, firsts=(1,), tolerance=2e-3):
     """Whether value is [text, vector] of derivatives; first=0: position 0 counted as well."""
     if not isinstance(value, torch.Tensor) or value.shape != (len(rows), len(vectors)):
         return False
@@ -628,7 +628,7 @@ def is_slope(value, rows, targets, layer, vectors, *, firsts=(1,)):
                     for text in rows
                 ]
             ),
-            2e-3,
+            tolerance,
         )
         for first in firsts
     )
@@ -700,18 +700,19 @@ def test_texts_of_a_padded_batch_keep_their_own_derivatives(student, model, rng)
     "sensitivities",
     weight=1,
     misconception="Several targets are one event: add their probabilities, then take the logarithm "
-    "(logsumexp of log-probabilities), not the mean or the sum of their logarithms.",
+    "(logsumexp of log-probabilities, in single precision), not the mean or the sum of their "
+    "logarithms.",
 )
 def test_several_targets_are_one_event(student, model, rng):
-    [row] = some_texts(rng, 1)
-    layer, targets = (
-        draw(rng, 1, -1 + model.cfg.n_layers),
-        some_targets(rng, model, draw(rng, 4, 9)),
-    )
-    vectors = gauss(rng, 2, model.cfg.d_model, dtype=torch.float32)
-    tokens, mask = left_padded([row])
-    value = student.sensitivities(student.model, tokens, mask, pre(layer), targets, vectors)
-    assert is_slope(value, [row], targets, layer, vectors, firsts=(1, 0))
+    layer = draw(rng, 1, -1 + model.cfg.n_layers)
+    targets = some_targets(rng, model, draw(rng, 4, 9))
+    # Unlikely targets, whose logarithms half precision gets wrong; many vectors, so that the answer
+    # is not small by accident; and two texts, as now and then its errors cancel in one.
+    vectors = gauss(rng, 8, model.cfg.d_model, dtype=torch.float32)
+    for row in some_texts(rng, 2):
+        tokens, mask = left_padded([row])
+        value = student.sensitivities(student.model, tokens, mask, pre(layer), targets, vectors)
+        assert is_slope(value, [row], targets, layer, vectors, firsts=(1, 0), tolerance=TOLERANCE)
 
 
 @task(

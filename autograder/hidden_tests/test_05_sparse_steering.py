@@ -805,10 +805,12 @@ def test_nothing_missing_needs_no_length(student, rng):
 def telling_qp(program, lam):
     """(δ, sum, length²) of the QP where other penalties, and none, give other answers."""
     loose = least_sum(program.D, program.W, program.gamma)
+    if loose is None:
+        return None
     here, half, double = (by_guessing(program, factor * lam) for factor in (1, 0.5, 2))
     separate = by_guessing(program, lam, separately=True)
     # Guesses have to be right to the last digits: now and then none is.
-    if loose is None or None in (here, half, double, separate):
+    if None in (here, half, double, separate):
         return None
     answers = [loose[1], half[0], double[0], separate[0]]
     least = min(np.linalg.norm(here[0] - other) for other in answers)
