@@ -40,10 +40,12 @@ for more in json.loads(sys.argv[1]):
     words = [sys.executable, "-m", "autograder.cli", "grade", "01_toy", "--course", "/tmp/class"]
     run = subprocess.run([*words, *more], capture_output=True, text=True, cwd="/tmp/class")
     results = [json.loads(path.read_text()) for path in (folder.results).glob("*.json")]
+    marks = folder.ledger.read_text().splitlines() if folder.ledger.exists() else []
+    marks = [json.loads(line) for line in marks]
     said.append({
         "code": run.returncode, "out": run.stdout, "err": run.stderr,
         "recorded": sorted(result["record"]["isolation"] for result in results),
-        "scores": sorted(sum(t["score"] for t in result["tasks"]) for result in results),
+        "scores": sorted(sum(mark["new"].values()) for mark in marks),
         "ledger": folder.ledger.exists(),
         "pages": sorted(path.parents[1].name for path in folder.feedback.rglob("*.html")),
         "seen by eve": "".join(p.read_text() for p in (folder.autograded / "eve").rglob("*.ipynb")),
@@ -91,7 +93,7 @@ def test_with_the_flag_the_class_is_graded_as_another_user_and_every_result_says
     assert run["code"] == DONE, run["out"] + run["err"]
     (line,) = [line for line in run["out"].splitlines() if line.startswith("Isolation: ")]
     assert line.startswith(f"Isolation: {UID} (without namespaces; ")
-    assert run["recorded"] == [line.removeprefix("Isolation: ")] * 3
+    assert run["recorded"] == [line.removeprefix("Isolation: ")] * (1 + 3)  # the solution, too
     assert run["scores"] == [0, 0, 5]
     assert run["pages"] == ["ada", "bob", "eve"]
 
@@ -115,7 +117,7 @@ def test_without_landlock_too_the_level_is_weaker_and_says_what_is_missing():
     assert run["code"] == DONE, run["out"] + run["err"]
     (line,) = [line for line in run["out"].splitlines() if line.startswith("Isolation: ")]
     assert line.startswith(f"Isolation: {WEAKER} (without namespaces, own_files; ")
-    assert run["recorded"] == [line.removeprefix("Isolation: ")] * 3
+    assert run["recorded"] == [line.removeprefix("Isolation: ")] * (1 + 3)  # the solution, too
     assert run["scores"] == [0, 0, 5]
     assert secret not in run["seen by eve"]  # the folders' modes alone keep it
 

@@ -140,20 +140,37 @@ class Batch:
         with self.session:
             _ = self.recorder  # nbgrader takes seconds to import, in which the workers can start
             if jobs:
+                self.session.rehearse(self._run_alone)
                 self.workers.send(jobs)
                 jobs.clear()  # each holds a notebook's text: let them go as they are graded
                 self.isolation = self.workers.isolation
             for name, result in known.items():
                 yield name, taken[name], result
-            for name, result in self.workers.results():
-                if isinstance(result, CourseError):
-                    raise result  # the same would happen to everyone
-                if isinstance(result, Result) and not self.session.accepts(result):
-                    result = SandboxUnavailable(
-                        f"A worker graded at the level {result.record['isolation']}: mend it, or "
-                        "allow it with --allow-weaker-sandbox."
-                    )
+            for name, result in self._results():
                 yield name, taken[name], result
+
+    def _run_alone(self, clean: Clean) -> Result:
+        """The result of one notebook while nothing else is out; raises what the machinery raises."""
+        self.workers.send({"": self.session.job(clean)})
+        [(_, result)] = self._results()
+        if isinstance(result, SandboxUnavailable):
+            raise result  # it says how to mend it
+        if isinstance(result, Exception):
+            reason = f"the grader failed: {one_line(result)}"
+            return Result("", self.assignment.id, UNGRADED, reason=reason)
+        return result
+
+    def _results(self) -> Iterator[tuple[str, Result | Exception]]:
+        """What the workers give, as it comes; raises what would happen to everyone."""
+        for name, result in self.workers.results():
+            if isinstance(result, CourseError):
+                raise result
+            if isinstance(result, Result) and not self.session.accepts(result):
+                result = SandboxUnavailable(
+                    f"A worker graded at the level {result.record['isolation']}: mend it, or "
+                    "allow it with --allow-weaker-sandbox."
+                )
+            yield name, result
 
     def record(
         self, student: str, taken: Clean | Exception, outcome: Result | Exception, reason: str
@@ -231,5 +248,9 @@ class Batch:
     def _failed(self, student: str, error: Exception) -> Row:
         """The machinery's failure: into the log whole, into the table in a line."""
         self.recorder.log.error("%s\n%s", student, "".join(traceback.format_exception(error)))
-        first_line = (str(error) or type(error).__name__).splitlines()[0]
-        return Row(student, UNGRADED, notes=(first_line,), machinery_failed=True)
+        return Row(student, UNGRADED, notes=(one_line(error),), machinery_failed=True)
+
+
+def one_line(error: Exception) -> str:
+    """An exception in the one line that a table has room for."""
+    return (str(error) or type(error).__name__).splitlines()[0]

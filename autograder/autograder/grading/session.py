@@ -8,6 +8,8 @@ notebook and stops with the session.
 from __future__ import annotations
 
 import atexit
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +23,7 @@ from ..ledger import Ledger
 from ..results import GRADED, Result, Store, environment_of, key_at, notebook_text, result_key
 from ..sandbox import FULL, WEAKER, Sandbox, level_of, levels_down_to, sandbox_for
 from .feedback import graded_notebook
+from .rehearsal import require_full_marks, solution_of
 from .work import Job, sandbox_settings
 
 if TYPE_CHECKING:
@@ -58,6 +61,7 @@ class GradingSession:
         self.ledger: Ledger | None = None
         self._runner: Runner | None = None
         self._sandbox: Sandbox | None = None
+        self._rehearsed = False
 
     def key(self, notebook: NotebookNode) -> str:
         """The result key of a clean notebook, at full isolation."""
@@ -94,9 +98,24 @@ class GradingSession:
     def grade(self, clean: Clean) -> Result:
         """The stored result of a clean notebook, or a new one, made in this process."""
         if (result := self.stored(clean)) is None:
+            self.rehearse(self.run)
             result = self.run(clean)
             self.keep(result)
         return result
+
+    def rehearse(self, run: Callable[[Clean], Result]) -> None:
+        """See that the course's own solution gets full marks; its result is stored like any other.
+
+        Raises SolutionLosesPoints, SolutionUngraded, and what `run` raises.
+        """
+        if self._rehearsed:
+            return
+        clean = solution_of(self.course, self.assignment, self.release)
+        result = self.stored(clean) or run(clean)
+        require_full_marks(result, self.course)
+        self._rehearsed = True
+        with suppress(OSError):  # a full disk: the line of each submission will say so
+            self.keep(result)
 
     def run(self, clean: Clean) -> Result:
         """A new result of a clean notebook, made in this process; the store is not asked."""

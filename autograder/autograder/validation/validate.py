@@ -17,8 +17,8 @@ import nbformat
 from nbformat import NotebookNode
 
 from .. import cells
-from ..build import read_source
 from ..course import Assignment, Course, CourseError
+from ..grading.rehearsal import solution_of
 from ..grading.trial import Trial
 from ..grading.work import Job
 from ..grading.workers import Workers
@@ -110,8 +110,7 @@ class Validation:
         course, assignment = self.course, self.assignment
         self.environment = environment_of(course, assignment)
         release = nbformat.read(course.release_notebook(assignment.id), as_version=4)
-        source = read_source(course, assignment)
-        self.solution = clean_notebook(source, assignment.id, release).notebook
+        self.solution = solution_of(course, assignment, release).notebook
         self.release = clean_notebook(release, assignment.id, release).notebook
         self.mistakes = read_mistakes(course, assignment)
         self.reasons = read_survivors(survivors_file(course, assignment))
