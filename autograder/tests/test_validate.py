@@ -264,6 +264,27 @@ def test_what_the_machinery_did_not_grade_is_a_problem_and_no_kill(course):
     assert "double_square (The square.) was not graded: no kernel" in report.problems
 
 
+def test_one_task_is_validated_alone(course):
+    grader = Grader(course)
+    plan = replace(MUTANTS, tasks=("shift",))
+    made = Validation(course, course.assignment("01_toy"), plan)
+    report = made.run(grader)
+    assert "01_toy, shift alone: " in report.text()
+    assert (report.solution, report.points) == (3, 3)
+    assert {mistake.task for mistake in made.mistakes} <= {"shift"}
+    assert {mutant.task for mutant in made.mutants} == {"shift"}
+    everything = Validation(course, course.assignment("01_toy"), MUTANTS)
+    assert {mutant.task for mutant in everything.mutants} == {"double", "shift"}
+
+
+def test_a_reason_for_another_task_is_left_alone_where_one_is_validated(course):
+    explain(course, survivor_entry(("double", "sign", "x", "-x", 1), "survives: no such mutant"))
+    problem = "explains a mutant that there is not: double"
+    assert any(problem in found for found in validated(course, plan=MUTANTS).problems)
+    report = validated(course, plan=replace(MUTANTS, tasks=("shift",)))
+    assert not any(problem in found for found in report.problems)
+
+
 def test_a_worker_of_another_course_stops_the_validation(course):
     with pytest.raises(CourseError, match="differs"):
         validated(course, grader=lambda jobs: iter([("0", CourseError("It differs."))]))
@@ -378,6 +399,10 @@ def test_the_command_refuses_what_it_cannot_do(course):
         run_command(course, "01_toy", "--all")
     with pytest.raises(CourseError, match="Unknown assignment"):
         run_command(course, "02_toy")
+    with pytest.raises(CourseError, match="01_toy has no task 'triple': it has double, shift"):
+        run_command(course, "01_toy", "--task", "shift", "--task", "triple")
+    with pytest.raises(CourseError, match="name it"):
+        run_command(course, "--task", "shift")
     course.release_notebook("01_toy").unlink()
     with pytest.raises(CourseError, match="autograder build 01_toy"):
         run_command(course, "01_toy")

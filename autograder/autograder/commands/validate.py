@@ -23,6 +23,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("assignment", nargs="*", help="assignment ids (default: all built ones)")
     parser.add_argument("--all", action="store_true", help="every assignment that is built")
     parser.add_argument(
+        "--task",
+        action="append",
+        default=[],
+        metavar="TASK",
+        help="this task alone; may be repeated",
+    )
+    parser.add_argument(
         "--quick", action="store_true", help="few draws and a sample of the mutants, as in CI"
     )
     parser.add_argument("--seeds", type=positive, help="draws of right answers (100)")
@@ -49,6 +56,8 @@ def run(options: argparse.Namespace) -> int:
         if not course.release_notebook(assignment.id).is_file():
             path = course.release_notebook(assignment.id)
             raise CourseError(f"{path} is missing. Make it: autograder build {assignment.id}")
+    if options.task:
+        _check_tasks(assignments, options.task)
     if not assignments:
         built = [a for a in course.assignments.values() if course.release_notebook(a.id).is_file()]
         assignments = built
@@ -59,13 +68,24 @@ def run(options: argparse.Namespace) -> int:
     return DONE if all(report.passed for report in reports) else CHECK_FAILED
 
 
+def _check_tasks(assignments: list[Assignment], tasks: list[str]) -> None:
+    """Raise CourseError where these are not tasks of one assignment."""
+    if len(assignments) != 1:
+        raise CourseError("--task goes with one assignment: name it.")
+    known = assignments[0].tasks
+    if unknown := [task for task in tasks if task not in known]:
+        raise CourseError(
+            f"{assignments[0].id} has no task {unknown[0]!r}: it has {', '.join(known)}."
+        )
+
+
 def _plan(options: argparse.Namespace) -> Plan:
     from ..validation.validate import QUICK, Plan
 
     names = ("seeds", "wrong_seeds", "mutant_seeds", "mutants")
     chosen = {name: getattr(options, name) for name in names}
     given = {name: value for name, value in chosen.items() if value is not None}
-    return replace(QUICK if options.quick else Plan(), **given)
+    return replace(QUICK if options.quick else Plan(), tasks=tuple(options.task), **given)
 
 
 def _validated(course: Course, assignment: Assignment, options: argparse.Namespace) -> Report:

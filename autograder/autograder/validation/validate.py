@@ -42,7 +42,8 @@ class Plan:
 
     seeds: draws of the solution and of right answers; wrong_seeds: of wrong answers; mutant_seeds:
     of mutants. mutants: how many of them, None for all. elsewhere: whether to look for points that
-    an entry of the bank loses in other tasks, too; it takes the whole notebook.
+    an entry of the bank loses in other tasks, too; it takes the whole notebook. tasks: whose tests
+    are tested, () for all.
     """
 
     seeds: int = 100
@@ -50,6 +51,7 @@ class Plan:
     mutant_seeds: int = 3
     mutants: int | None = None
     elsewhere: bool = True
+    tasks: tuple[str, ...] = ()
 
 
 QUICK = Plan(seeds=2, wrong_seeds=1, mutant_seeds=1, mutants=20, elsewhere=False)
@@ -112,12 +114,17 @@ class Validation:
         release = nbformat.read(course.release_notebook(assignment.id), as_version=4)
         self.solution = solution_of(course, assignment, release).notebook
         self.release = clean_notebook(release, assignment.id, release).notebook
-        self.mistakes = read_mistakes(course, assignment)
-        self.reasons = read_survivors(survivors_file(course, assignment))
+        chosen = self.plan.tasks or tuple(assignment.tasks)
+        self.points = sum(assignment.tasks[task] for task in chosen)
+        self.mistakes = [m for m in read_mistakes(course, assignment) if m.task in chosen]
+        reasons = read_survivors(survivors_file(course, assignment))
+        if self.plan.tasks:
+            reasons = {mutant: why for mutant, why in reasons.items() if mutant[0] in chosen}
+        self.reasons = reasons
         self.answers = {
             str(cells.task(cell)): cell.source
             for cell in self.solution.cells
-            if cells.role(cell) == cells.ANSWER
+            if cells.role(cell) == cells.ANSWER and cells.task(cell) in chosen
         }
         self.mutants: list[Mutant] = []
         self.certain = 0  # mutants that compile to the solution's own code
@@ -137,7 +144,7 @@ class Validation:
         self._grade(first, grade, lambda what: tell(what, total))
         self._learn_from_slices()
         self._grade(then, grade, lambda what: tell(what, total))
-        report = Report(self.assignment.id, points=self.assignment.automatic_points)
+        report = Report(self.assignment.id, list(self.plan.tasks), self.points)
         report.draws = {
             "right": self.plan.seeds,
             "wrong": self.plan.wrong_seeds,
@@ -192,9 +199,10 @@ class Validation:
 
     def _job(self, case: Case) -> Job:
         mutant = isinstance(case.subject, Mutant)
+        whole = self.plan.tasks if isinstance(case.subject, str) else ()
         trial = Trial(
             secrets=tuple(f"validation {draw}".encode() for draw in case.draws),
-            tasks=() if case.whole else (case.task,),
+            tasks=whole if case.whole else (case.task,),
             call_seconds=self.call_seconds.get(case.task) if mutant else None,
         )
         return Job(

@@ -20,13 +20,15 @@ DRAWS_THAT_SETTLE = 3
 class Report:
     """The figures of one assignment's validation, and everything that is not as it must be.
 
-    draws: how many draws right answers, wrong answers and mutants were tried under. certain:
-    mutants dropped because they compile to the solution's code; equivalent: survivors that no test
-    could tell from it; survivors: all that lost nothing in some draw, by label, with their reasons.
-    unsteady: wrong answers whose score depends on the draw: luck decides between two students.
+    tasks: to which it was confined, if any. draws: how many draws right answers, wrong answers and
+    mutants were tried under. certain: mutants dropped because they compile to the solution's code;
+    equivalent: survivors that no test could tell from it; survivors: all that lost nothing in some
+    draw, by label, with their reasons. unsteady: wrong answers whose score depends on the draw: luck
+    decides between two students.
     """
 
     assignment: str
+    tasks: list[str] = field(default_factory=list)
     points: float = 0.0
     solution: float = 0.0
     release: float = 0.0
@@ -60,9 +62,10 @@ class Report:
     def text(self) -> str:
         """The report as lines for a terminal."""
         draws = self.draws
+        only = f", {' and '.join(self.tasks)} alone" if self.tasks else ""
         some = f"{self.mutants} of {self.mutants_made}"
         lines = [
-            f"{self.assignment}: {'valid' if self.passed else 'NOT VALID'} ({self.seconds:.0f} s)",
+            f"{self.assignment}{only}: {'valid' if self.passed else 'NOT VALID'} ({self.seconds:.0f} s)",
             f"  solution       {self.solution:g}/{self.points:g} in the worst of {draws['right']} "
             f"draws; the untouched release {self.release:g}",
             f"  right answers  {len(self.kept)}/{self.right} keep every point in {draws['right']} draws",
