@@ -41,7 +41,8 @@ import nbformat
 from autograder.build import read_source
 from autograder.course import CourseFolder, load_course
 from autograder.init import init
-from autograder.results import Result
+from autograder.ledger import Ledger
+from autograder.results import Store
 from nbformat import NotebookNode
 from nbgrader.api import Gradebook
 
@@ -154,9 +155,10 @@ def check_full(gradebook: Path, points: float, who: str) -> None:
 
 
 def student_compute(folder: CourseFolder) -> float:
-    """Mean CPU seconds of the students' own code, from the stored results."""
-    results = [Result.from_json(p.read_text("utf-8")) for p in folder.results.glob("*.json")]
-    return fmean(result.compute_seconds for result in results)
+    """Mean CPU seconds of the students' own code, from the stored results; the solution's is none."""
+    store = Store(folder.results)
+    found = [store.get(event["key"]) for event in Ledger(folder.ledger).events()]
+    return fmean(result.compute_seconds for result in found if result is not None)
 
 
 def main() -> None:

@@ -82,7 +82,7 @@ def grade_and_print(folder: CourseFolder, course: Course, assignment: str, worke
     batch = Batch(folder, course, assignment, workers)
     rows = []
     with progress("grading") as shown:
-        bar = shown.add_task("starting the sandbox", total=len(batch))
+        bar = shown.add_task("the sandbox, then the solution", total=len(batch))
         for row in batch.run():
             rows.append(row)
             shown.update(bar, advance=1, description=row.student)
@@ -99,7 +99,7 @@ def regrade_and_print(batch: Batch, apply: bool, never_lower: bool) -> int:
 
     changes = []
     with progress("regrading") as shown:
-        bar = shown.add_task("starting the sandbox", total=len(batch))
+        bar = shown.add_task("the sandbox, then the solution", total=len(batch))
         for change in regrade(batch, apply, never_lower):
             changes.append(change)
             shown.update(bar, advance=1, description=change.student)
