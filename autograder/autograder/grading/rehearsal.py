@@ -52,8 +52,8 @@ def require_full_marks(result: Result, course: Course) -> None:
     raise SolutionLosesPoints(
         f"The course's own solution of {name} loses points here, and every student would: "
         f"{', '.join(_points(task) for task in lost)}{_named(tests)}. Nothing was recorded. "
-        f"Mend {course.hidden_tests(name)} (any change of it gives the class new draws) or the "
-        f"packages (constraints.txt); `autograder validate {name}` tells more."
+        f"Mend {course.hidden_tests(name)} (any change of it gives the class new draws), the "
+        f"solution or the packages (constraints.txt); `autograder validate {name}` tells more."
     )
 
 
