@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from autograder.intake import take_in
 from autograder.probe.plugin import seed_for
 from autograder.results import UNGRADED, Result
 from autograder.terminal import MACHINERY_FAILED, MEND_FIRST
-from toy_course import HIDDEN_TESTS, hand_in, make_toy_course, release, solved
+from nbformat.v4 import new_code_cell
+from toy_course import CANARY, HIDDEN_TESTS, hand_in, make_toy_course, release, solved
 
 # A test that is unfair to the solution, too, under about half of all draws; and one that fails itself.
 UNFAIR = HIDDEN_TESTS.replace("student.shift(value, 0) ==", "student.shift(value, 0) + seed % 2 ==")
@@ -135,6 +137,42 @@ def test_the_solution_stands_in_no_list_of_students(klass):
     assert len(list(klass.folder.results.iterdir())) == 1 + 2
     assert {path.name for path in klass.folder.feedback.iterdir()} == {"full", "none"}
     assert klass.folder.ledger.read_text().count("\n") == 2
+
+
+# Looks for canaries in all that a process may have written to, its own memory included; its own one
+# shows that the search works.
+SEARCH = """
+import os, re
+CANARY, found = re.compile(rb"canary-[0-9a-f]{32}"), set()
+open("mine.txt", "w").write("canary-" + "a1" * 16)
+for top in (os.getcwd(), os.path.expanduser("~"), "/tmp", "/dev/shm", "/var", "/run", "/lab"):
+    for folder, _, files in os.walk(top):
+        for name in files:
+            try: found |= {("file", x) for x in CANARY.findall(open(os.path.join(folder, name), "rb").read())}
+            except OSError: pass
+in_memory = "canary-" + "b2" * 16
+memory = open("/proc/self/mem", "rb", 0)
+for line in open("/proc/self/maps"):
+    span, rights, *_ = line.split()
+    if rights.startswith("rw"):
+        try:
+            first, last = (int(end, 16) for end in span.split("-"))
+            memory.seek(first)
+            found |= {("memory", x) for x in CANARY.findall(memory.read(last - first))}
+        except OSError: pass
+print(sorted({(where, x.decode()[::-1]) for where, x in found}))
+"""
+
+
+def test_a_student_finds_nothing_of_the_solution_that_ran_before(klass):
+    searching = solved(klass.course)
+    searching.cells.append(new_code_cell(SEARCH))
+    hand_in(klass.folder.root, "searching", searching)
+    klass.grade()
+    page = (klass.folder.autograded / "searching" / "01_toy" / "01_toy.ipynb").read_text()
+    found = set(re.findall(r"'(file|memory)', '([0-9a-f]{32})-yranac'", page))
+    assert {("file", "1a" * 16), ("memory", "2b" * 16)} <= found
+    assert CANARY.removeprefix("canary-")[::-1] not in page
 
 
 def test_nbgraders_own_commands_are_stopped_too(klass):
