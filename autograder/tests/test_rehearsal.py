@@ -146,7 +146,10 @@ import os, re
 CANARY, found = re.compile(rb"canary-[0-9a-f]{32}"), set()
 open("mine.txt", "w").write("canary-" + "a1" * 16)
 for top in (os.getcwd(), os.path.expanduser("~"), "/tmp", "/dev/shm", "/var", "/run", "/lab"):
-    for folder, _, files in os.walk(top):
+    for folder, folders, files in os.walk(top):
+        if not os.access(folder, os.W_OK):  # the course's packages, which are large
+            folders.clear()
+            continue
         for name in files:
             try: found |= {("file", x) for x in CANARY.findall(open(os.path.join(folder, name), "rb").read())}
             except OSError: pass
