@@ -231,6 +231,8 @@ def test_a_reason_explains_a_survivor_and_equivalents_do_not_count(course):
     assert report.mutation_score == 1
     explain(course, *(entry.replace("equivalent", "survives") for entry in entries))
     assert "at least 95% must" in validated(course, MUTANTS).problems[-1]
+    alone = validated(course, replace(MUTANTS, tasks=("double",)))  # too few for a share of them
+    assert not any("at least 95% must" in problem for problem in alone.problems)
 
 
 def test_reasons_that_explain_nothing_any_more_are_a_problem(course):

@@ -150,8 +150,9 @@ def judge_mutant(
 
 
 def judge_mutants(unknown: Sequence[MutantId], report: Report) -> None:
-    """Enough of them must lose; `unknown` are reasons for mutants that there are not."""
-    if report.mutants == report.mutants_made and report.mutation_score < MUTANTS_KILLED:
+    """Enough of an assignment's must lose; `unknown` are reasons for mutants that there are not."""
+    whole = report.mutants == report.mutants_made and not report.tasks
+    if whole and report.mutation_score < MUTANTS_KILLED:
         report.problems.append(
             f"only {100 * report.mutation_score:.1f}% of the mutants that differ from the solution "
             f"lose points; at least {100 * MUTANTS_KILLED:.0f}% must"
