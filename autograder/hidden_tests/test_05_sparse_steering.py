@@ -921,11 +921,14 @@ def some_amounts(rng):
     """A few clear amounts among rounding noise, and norms that put activations in another order."""
     n, width, active = draw(rng, 20, 30), draw(rng, 6, 9), draw(rng, 3, 5)
     places = torch.randperm(n, generator=rng)[:active].tolist()
+    if places == sorted(places):  # by amount shall not be by index
+        places.reverse()
     sizes = sorted((uniform(rng, 0.1, 6.0) for _ in places), reverse=True)
     scale = (0.01, 40.0)[draw(rng, 0, 1)]
     sizes = [scale * (size + 0.3 * (active - i)) for i, size in enumerate(sizes)]
     norms = torch.tensor([uniform(rng, 0.5, 3.0) for _ in range(n)])
     norms[places] = torch.linspace(4.0, 0.25, active)
+    norms[places[1]] = 2.0 * sizes[1] / sizes[0]  # so that its activation is twice the first one's
     delta = torch.zeros(n)
     noisy = torch.rand(n, generator=rng) < 0.6
     delta[noisy] = 1e-5 * sizes[0] * torch.rand(int(noisy.sum()), generator=rng)
