@@ -337,7 +337,13 @@ def test_the_worst_draw_is_kept_and_says_how_many_lost():
     assert (kept.score, kept.note) == (1, "lost in 1 of 3 draws")
 
 
-def test_a_trial_shortens_time_limits_and_never_lengthens_them():
+def test_a_trial_gives_each_draw_a_submissions_wall_time():
+    limits = Limits(submission_wall_seconds=60)
+    assert Trial((b"",)).limits(limits) == limits
+    assert Trial((b"", b"a", b"b")).limits(limits).submission_wall_seconds == 180
+
+
+def test_a_trial_shortens_the_time_of_a_call_and_never_lengthens_it():
     limits = Limits(call_cpu_seconds=5)
     assert Trial((b"",), call_seconds=2).limits(limits).call_cpu_seconds == 2
     assert Trial((b"",), call_seconds=9).limits(limits) == limits

@@ -33,10 +33,10 @@ class Trial:
         }
 
     def limits(self, limits: Limits) -> Limits:
-        """The course's limits with this trial's own."""
-        if self.call_seconds is None or self.call_seconds > limits.call_cpu_seconds:
-            return limits
-        return replace(limits, call_cpu_seconds=self.call_seconds)
+        """The course's limits with this trial's own; each draw has a submission's wall time."""
+        wall = limits.submission_wall_seconds * len(self.secrets)
+        call = min(limits.call_cpu_seconds, self.call_seconds or limits.call_cpu_seconds)
+        return replace(limits, submission_wall_seconds=wall, call_cpu_seconds=call)
 
 
 def worst(draws: Sequence[Sequence[TaskResult]]) -> list[TaskResult]:
