@@ -150,11 +150,14 @@ class Batch:
                 yield name, taken[name], result
 
     def _run_alone(self, clean: Clean) -> Result:
-        """The result of one notebook while nothing else is out; raises what the machinery raises."""
+        """The result of one notebook while nothing else is out; what the machinery failed at is in it.
+
+        Raises CourseError and SandboxUnavailable, which say how to mend it.
+        """
         self.workers.send({"": self.session.job(clean)})
         [(_, result)] = self._results()
         if isinstance(result, SandboxUnavailable):
-            raise result  # it says how to mend it
+            raise result
         if isinstance(result, Exception):
             reason = f"the grader failed: {one_line(result)}"
             return Result("", self.assignment.id, UNGRADED, reason=reason)
